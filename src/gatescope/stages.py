@@ -1,0 +1,21 @@
+"""Which version is each stage's output at? Read by the verbs and, at parse time, by the workflow.
+
+Public names: `STAGE_VERSIONS`.
+"""
+
+#: Raise a number when the bytes or the meaning of that verb's output change: Snakemake then reruns the
+#: verb and what follows it. A package-wide version would retrain every network at each release.
+STAGE_VERSIONS: dict[str, int] = {
+    "simulate": 1,
+    "preflight": 1,
+    "cuts": 1,
+    "encode": 1,
+    "train": 1,
+    "evaluate": 1,
+    "trace": 1,
+    "boundaries": 1,
+    "verdict": 1,
+    "design": 1,
+    "hub": 1,
+    "report": 1,
+}
