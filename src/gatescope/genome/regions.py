@@ -1,0 +1,319 @@
+"""Which stretches of the genome did the user name? BED and narrowPeak files, merging, boundaries.
+
+Public names: `read_regions`, `check_regions`, `merge_regions`, `is_overlapping`, `boundaries_of`,
+`contig_hint`.
+"""
+
+import logging
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from bioframe.core import arrops
+
+from gatescope.errors import InputError
+from gatescope.genome.contigs import contig_hint, refuse_unknown_contigs
+from gatescope.genome.textfile import numbered_lines
+
+__all__ = [
+    "boundaries_of",
+    "check_regions",
+    "contig_hint",
+    "is_overlapping",
+    "merge_regions",
+    "read_regions",
+]
+
+log = logging.getLogger(__name__)
+
+_NARROW_PEAK_COLUMNS = 10
+
+
+class _Row(NamedTuple):
+    """One line of a region file; `signal` is narrowPeak's signalValue, NaN elsewhere."""
+
+    line: int
+    chrom: str
+    start: int
+    end: int
+    summit: int
+    signal: float
+
+
+def read_regions(
+    path: Path | str,
+    lengths: Mapping[str, int] | None = None,
+    source: str = "genome",
+    exclude_contigs: Iterable[str] = (),
+) -> pd.DataFrame:
+    """Read and check a BED (3 or more columns) or narrowPeak file, plain or gzipped.
+
+    A file is narrowPeak if its name says so, or if it has ten columns of which 7 to 9 are numbers.
+
+    Parameters
+    ----------
+    path : Path or str
+        Tab-separated; ``#``, ``track`` and ``browser`` lines are skipped.
+    lengths : mapping of str to int, optional
+        Length of each contig of the genome; without it contigs and ends are not checked.
+    source : str
+        What the genome is called in messages, such as its file name.
+    exclude_contigs : iterable of str
+        Contigs whose rows are left out; their number is logged and kept in ``.attrs["excluded"]``.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per line: ``chrom``; ``start``, ``end`` (0-based half-open); ``summit`` (absolute position of
+        one base: the narrowPeak summit, or the midpoint where there is none); ``signal`` (narrowPeak's
+        signalValue, or NaN). Sorted by contig (genome order, or order of appearance), start, end, summit.
+
+    Raises
+    ------
+    InputError
+        With file, line and contig: wrong number of columns, no integers, ``start >= end``, a summit outside
+        its peak, an unknown contig, an end beyond its contig; also if no row is left.
+    """
+    excluded = set(exclude_contigs)
+    rows = list(_parse(Path(path)))
+    table = pd.DataFrame([row for row in rows if row.chrom not in excluded], columns=list(_Row._fields))
+    if len(table) == 0:
+        raise InputError("no regions in it" + (" outside the excluded contigs" if rows else ""), where=path)
+    if len(table) < len(rows):
+        log.info("%s: %d of %d regions left out (excluded contigs)", path, len(rows) - len(table), len(rows))
+    if lengths is not None:
+        check_regions(table, lengths, where=path, source=source)
+    table["rank"] = _ranks(table["chrom"], lengths)
+    table = table.sort_values(["rank", "start", "end", "summit"], kind="stable", ignore_index=True)
+    table = table.drop(columns=["rank", "line"])
+    table.attrs["excluded"] = len(rows) - len(table)
+    return table
+
+
+def _ranks(chroms: Iterable[str], lengths: Mapping[str, int] | None = None) -> np.ndarray:
+    """Return the place of each row's contig in the genome, or in the order of first appearance."""
+    chroms = list(chroms)
+    order = {chrom: rank for rank, chrom in enumerate(lengths or dict.fromkeys(chroms))}
+    return np.array([order[chrom] for chrom in chroms], dtype=np.int64)
+
+
+def _parse(path: Path) -> Iterable[_Row]:
+    """Yield the rows of a file, each checked by itself."""
+    columns = 0
+    is_narrow_peak = False
+    for number, line in numbered_lines(path):
+        fields = line.split("\t")
+        where = f"{path} line {number}"
+        if columns == 0:
+            columns = len(fields)
+            is_narrow_peak = _is_narrow_peak(path, fields, where)
+        _check_columns(fields, columns, where)
+        yield _parse_row(fields, number, is_narrow_peak, where)
+
+
+def _is_narrow_peak(path: Path, fields: list[str], where: str) -> bool:
+    """Tell narrowPeak from BED by the name, or by ten columns with numbers in 7 to 9."""
+    is_named = path.name.lower().removesuffix(".gz").endswith(".narrowpeak")
+    if is_named and len(fields) != _NARROW_PEAK_COLUMNS:
+        raise InputError(
+            f"{_count(fields)}, narrowPeak has {_NARROW_PEAK_COLUMNS}", where=where, cause=_space(fields)
+        )
+    return is_named or (len(fields) == _NARROW_PEAK_COLUMNS and all(map(_is_number, fields[6:9])))
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+def _count(fields: list[str]) -> str:
+    return f"{len(fields)} tab-separated column{'s' if len(fields) != 1 else ''}"
+
+
+def _space(fields: list[str]) -> str:
+    """Return the likely cause of missing columns."""
+    return "spaces instead of tabs" if len(" ".join(fields).split()) > len(fields) else ""
+
+
+def _check_columns(fields: list[str], columns: int, where: str) -> None:
+    """Raise for fewer than three columns, or another number than in the first line."""
+    if len(fields) < 3:
+        raise InputError(
+            f"{_count(fields)}, wanted at least 3 (contig, start, end)", where=where, cause=_space(fields)
+        )
+    if len(fields) != columns:
+        raise InputError(
+            f"{_count(fields)}, the lines before have {columns}", where=where, cause=_space(fields)
+        )
+
+
+def _parse_row(fields: list[str], number: int, is_narrow_peak: bool, where: str) -> _Row:
+    """Turn the fields of a line into a row."""
+    chrom = fields[0]
+    if not chrom or chrom != chrom.strip():
+        raise InputError(f"contig name {chrom!r} is empty or has spaces around it", where=where)
+    start, end = (_integer(fields[column], name, where) for column, name in ((1, "start"), (2, "end")))
+    if start < 0:
+        raise InputError(
+            f"start {start} of {chrom} is negative", where=where, cause="1-based or shifted coordinates"
+        )
+    if start >= end:
+        cause = (
+            "start and end exchanged"
+            if start > end
+            else "1-based coordinates, or a point instead of a region"
+        )
+        raise InputError(f"start {start} is not before end {end} on {chrom}", where=where, cause=cause)
+    summit, signal = (start + end) // 2, math.nan
+    if is_narrow_peak:
+        offset, signal = _peak_values(fields, where)
+        if offset >= end - start:
+            raise InputError(
+                f"summit {offset} lies outside the peak of {end - start} bp ({chrom}:{start}-{end})",
+                where=where,
+                cause="an absolute summit; column 10 counts from the start of the peak",
+            )
+        summit = summit if offset == -1 else start + offset
+    return _Row(number, chrom, start, end, summit, signal)
+
+
+def _peak_values(fields: list[str], where: str) -> tuple[int, float]:
+    """Return summit offset (-1: none) and signalValue of a narrowPeak line."""
+    offset = _integer(fields[9], "summit (column 10)", where)
+    if offset < -1:
+        raise InputError(f"summit (column 10) {offset} is negative", where=where)
+    if not _is_number(fields[6]):
+        raise InputError(f"signalValue (column 7) {fields[6]!r} is not a number", where=where)
+    return offset, float(fields[6])
+
+
+def _integer(text: str, name: str, where: str) -> int:
+    """Read plain decimal digits."""
+    if not text.removeprefix("-").isdecimal():
+        cause = "a header line without '#'" if text.replace("_", "").isalpha() else ""
+        raise InputError(f"{name} {text!r} is not an integer", where=where, cause=cause)
+    return int(text)
+
+
+def check_regions(
+    regions: pd.DataFrame,
+    lengths: Mapping[str, int],
+    *,
+    where: Path | str,
+    source: str = "genome",
+    exclude_contigs: Iterable[str] = (),
+) -> None:
+    """Raise if a region is not on a contig of the genome.
+
+    Parameters
+    ----------
+    regions : pandas.DataFrame
+        ``chrom, start, end`` (0-based half-open), and ``line`` if the rows come from a file.
+    lengths : mapping of str to int
+        Length of each contig.
+    where : Path or str
+        The regions' file, for messages.
+    source : str
+        What the genome is called in messages.
+    exclude_contigs : iterable of str
+        Contigs whose regions are not checked.
+
+    Raises
+    ------
+    InputError
+        For the first region on an unknown contig, or reaching beyond its contig.
+    """
+    excluded = set(exclude_contigs)
+    places = regions["line"] if "line" in regions else range(len(regions))
+    kind = "line" if "line" in regions else "row"
+    columns = zip(places, regions["chrom"], regions["start"], regions["end"], strict=True)
+    for number, chrom, start, end in columns:
+        if chrom in excluded or (chrom in lengths and 0 <= start < end <= lengths[chrom]):
+            continue
+        place = f"{where} {kind} {number}"
+        refuse_unknown_contigs([chrom], lengths, where=place, source=source)
+        if end > lengths[chrom]:
+            what = f"end {end} exceeds {chrom} length {lengths[chrom]} ({source})"
+        else:
+            what = f"start {start} of {chrom} is negative or not before end {end}"
+        raise InputError(what, where=place, remedy="clip or remove the region")
+
+
+def merge_regions(regions: pd.DataFrame) -> pd.DataFrame:
+    """Merge regions that overlap or touch, so that each boundary is a change between inside and outside.
+
+    Bookended regions (one ends where the next starts) are merged, as by ``bedtools merge``: nothing
+    changes at the base between them, so there is no boundary.
+
+    Parameters
+    ----------
+    regions : pandas.DataFrame
+        ``chrom, start, end, summit, signal`` as from `read_regions`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The same columns; contigs in order of first appearance, then by start. ``summit`` and ``signal`` are
+        those of the strongest merged row (the first of equals); without signal the summit is the midpoint.
+    """
+    if len(regions) == 0:
+        return regions.copy()
+    parts = [_merge_contig(rows) for _, rows in regions.groupby("chrom", sort=False)]
+    return pd.concat(parts, ignore_index=True)
+
+
+def _merge_contig(rows: pd.DataFrame) -> pd.DataFrame:
+    """Merge the regions of one contig."""
+    clusters, starts, ends = arrops.merge_intervals(
+        rows["start"].to_numpy(), rows["end"].to_numpy(), min_dist=0
+    )
+    ranked = rows.assign(cluster=clusters).sort_values(
+        ["cluster", "signal", "start", "summit"], ascending=[True, False, True, True], na_position="last"
+    )
+    strongest = ranked.drop_duplicates("cluster")
+    signal = strongest["signal"].to_numpy()
+    summit = np.where(np.isnan(signal), (starts + ends) // 2, strongest["summit"].to_numpy())
+    return pd.DataFrame(
+        {"chrom": rows["chrom"].iloc[0], "start": starts, "end": ends, "summit": summit, "signal": signal}
+    )
+
+
+def is_overlapping(regions: pd.DataFrame, others: pd.DataFrame) -> np.ndarray:
+    """Tell for each of N regions, in the order given, whether it shares a base with `others`; (N,) bool."""
+    result = np.zeros(len(regions), dtype=bool)
+    chroms, starts, ends = (regions[column].to_numpy() for column in ("chrom", "start", "end"))
+    for chrom, rows in others.groupby("chrom"):
+        here = np.flatnonzero(chroms == chrom)
+        found, _ = arrops.overlap_intervals(
+            starts[here], ends[here], rows["start"].to_numpy(), rows["end"].to_numpy()
+        )
+        result[here[found]] = True
+    return result
+
+
+def boundaries_of(regions: pd.DataFrame) -> pd.DataFrame:
+    """List the two boundaries of each region, in the order given, start before end.
+
+    Parameters
+    ----------
+    regions : pandas.DataFrame
+        ``chrom, start, end``, merged.
+
+    Returns
+    -------
+    pandas.DataFrame
+        2 rows per region: ``chrom``; ``position``, the number of bases left of the boundary (it lies
+        between bases ``position - 1`` and ``position``); ``side``, ``start`` or ``end``.
+    """
+    return pd.DataFrame(
+        {
+            "chrom": np.repeat(regions["chrom"].to_numpy(), 2),
+            "position": regions[["start", "end"]].to_numpy(dtype=np.int64).ravel(),
+            "side": np.tile(["start", "end"], len(regions)),
+        }
+    )
