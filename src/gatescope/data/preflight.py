@@ -1,0 +1,312 @@
+"""Do the input files fit each other, and what will it cost? Answered in seconds, before anything expensive.
+
+Public names: `preflight`, `Cost`, `predict_cost`.
+"""
+
+import logging
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from gatescope.atac.bigwig import read_bigwig
+from gatescope.atac.cuts import cuts, is_bigwig
+from gatescope.atac.fragments import read_fragments
+from gatescope.atac.shift import Tn5Shift
+from gatescope.data.inputs import (
+    TrackSource,
+    check_bigwig_contigs,
+    check_folds_have_peaks,
+    read_track,
+    track_sources,
+)
+from gatescope.data.landscape import Funnel, Landscape, read_landscape, usable_peaks
+from gatescope.data.store import NOT_SCORED
+from gatescope.files import write_json
+from gatescope.genome.folds import Fold, read_folds
+from gatescope.genome.sequence import UNKNOWN
+from gatescope.stages import STAGE_VERSIONS
+
+log = logging.getLogger(__name__)
+
+_MAX_UNKNOWN_FRACTION = 0.1  # encode's default; its own setting decides there
+_LEAST_ENRICHMENT = 2.0  # cuts in peaks over what their share of the genome would give by chance
+
+# The default network (15-bp stem, 32 units per direction) on two cores of a server: measured, rounded.
+_TRAIN_US_PER_BASE = 3.0  # forward and backward, one base of one window
+_TRACE_US_PER_BASE = 10.0  # one pass over one base in both directions, six tracks written
+_BASES_TRAINED = 12 * 1024  # epochs x windows per epoch, times window_bp
+_TRACK_BYTES_PER_BP = 3.5  # bigWig of a gate at three decimals, with zoom levels
+_UNITS_BYTES_PER_BP = 2 * 32 * 4  # directions x units x float32
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Predict what the workflow will take with default settings; right within a factor of about three.
+
+    Attributes
+    ----------
+    runs : int
+        Networks to train; each also has a twin without recurrence that is trained.
+    train_minutes : float
+        runs x 2 x (12 epochs x 1024 windows x window_bp) x 3 us.
+    trace_minutes : float
+        runs x 2 passes (mean tracks, tracks of the boundary units) x bp x 10 us.
+    store_mb, tracks_mb : float
+        Disk that stays occupied: 2 bytes per bp and 4 per bp and track; runs x 12 tracks x 3.5 bytes per bp.
+    temporary_mb : float
+        Disk in between: runs x (run and untrained twin) x 2 directions x 32 units x 4 bytes x held-out bp.
+    """
+
+    runs: int
+    train_minutes: float
+    trace_minutes: float
+    store_mb: float
+    tracks_mb: float
+    temporary_mb: float
+
+
+def predict_cost(bp: int, held_out_bp: int, window_bp: int, n_tracks: int, runs: int) -> Cost:
+    """Predict time and disk space from the size of the genome; see `Cost` for the formulas.
+
+    Parameters
+    ----------
+    bp, held_out_bp : int
+        All bases; bases of validation and test contigs of the largest fold.
+    window_bp : int
+        Length of a training window.
+    n_tracks : int
+        Tracks in the encoded store, the cuts among them.
+    runs : int
+        Networks to train.
+    """
+    train_us = 2 * _BASES_TRAINED * window_bp * _TRAIN_US_PER_BASE
+    return Cost(
+        runs=runs,
+        train_minutes=round(runs * train_us / 60e6, 1),
+        trace_minutes=round(runs * 2 * bp * _TRACE_US_PER_BASE / 60e6, 1),
+        store_mb=round(bp * (2 + 4 * n_tracks) / 1e6, 1),
+        tracks_mb=round(runs * 12 * bp * _TRACK_BYTES_PER_BP / 1e6, 1),
+        temporary_mb=round(runs * 2 * held_out_bp * _UNITS_BYTES_PER_BP / 1e6, 1),
+    )
+
+
+def preflight(
+    genome: Path | str,
+    atac: Path | str,
+    peaks: Path | str,
+    output: Path | str,
+    *,
+    folds: Mapping[str, Any],
+    exclusion_list: Path | str | None = None,
+    tracks: Mapping[str, str | Path] | None = None,
+    tn5_shift: str = "+0/-0",
+    exclude_contigs: Iterable[str] = (),
+    window_bp: int = 1024,
+    runs: int = 1,
+) -> None:
+    """Check all inputs against each other, log what they hold, and write that to `output`.
+
+    Every file is read whole, once. Nothing is repaired or filled in.
+
+    Parameters
+    ----------
+    genome : path
+        FASTA.
+    atac : path
+        Fragments, or a bigWig of cut counts.
+    peaks : path
+        BED3+ or narrowPeak.
+    output : path
+        ``preflight.json``; not written if anything is wrong.
+    folds : mapping
+        Fold name -> ``{"test": [contigs], "valid": [contigs]}``.
+    exclusion_list : path, optional
+        BED.
+    tracks : mapping, optional
+        Extra input tracks, name -> bigWig path, or ``path:zero`` where a missing value means 0.
+    tn5_shift : str
+        Shift that is already in the ATAC file, such as ``+0/-0``.
+    exclude_contigs : iterable of str
+        Contigs to leave out.
+    window_bp : int
+        Length of a training window.
+    runs : int
+        Networks that will be trained.
+
+    Raises
+    ------
+    InputError
+        For the first thing that does not fit: contigs or lengths that differ, rows off a contig, empty or
+        unreadable files, a fold without peaks, an extra track without values, windows longer than contigs.
+    """
+    funnel, exclude_contigs = Funnel(), tuple(exclude_contigs)
+    shift, sources = Tn5Shift.parse(tn5_shift), track_sources(tracks)
+    land = read_landscape(genome, peaks, exclusion_list, exclude_contigs, funnel)
+    splits = read_folds(folds, land.lengths)
+    for source in sources:
+        check_bigwig_contigs(source.path, land.lengths, genome)
+    usable = usable_peaks(land, window_bp, _MAX_UNKNOWN_FRACTION, peaks, funnel)
+    check_folds_have_peaks(splits, usable, peaks)
+    found = {
+        "stage_version": STAGE_VERSIONS["preflight"],
+        "inputs": _list_inputs(genome, atac, peaks, exclusion_list, sources),
+        "genome": _describe_genome(land, sources),
+        "atac": _describe_atac(Path(atac), Path(genome), land, shift, exclude_contigs),
+        "peaks": _describe_peaks(land, usable),
+        "filters": funnel.rows,
+        "folds": {name: _describe_fold(fold, land, usable) for name, fold in splits.items()},
+    }
+    held_out = max(part["valid"]["bp"] + part["test"]["bp"] for part in found["folds"].values())
+    cost = predict_cost(sum(land.lengths.values()), held_out, window_bp, 1 + len(sources), runs)
+    _log_findings(found, cost, Path(output))
+    write_json(output, {**found, "cost": asdict(cost)})
+
+
+def _list_inputs(
+    genome: Path | str,
+    atac: Path | str,
+    peaks: Path | str,
+    exclusion_list: Path | str | None,
+    sources: list[TrackSource],
+) -> dict[str, str]:
+    """Return the path of each input, as given."""
+    paths = {"genome": genome, "atac": atac, "peaks": peaks, "exclusion_list": exclusion_list}
+    paths |= {f"track {source.name}": source.path for source in sources}
+    return {role: str(path) for role, path in paths.items() if path is not None}
+
+
+def _describe_genome(land: Landscape, sources: list[TrackSource]) -> dict[str, Any]:
+    """Count bases, and check on the way that the extra tracks have values where bases are scored."""
+    bp = sum(land.lengths.values())
+    unknown = strong = scored = 0
+    for contig, length in land.lengths.items():
+        codes = land.genome.codes(contig)
+        is_scored = land.state(contig, codes) != NOT_SCORED
+        unknown += int((codes == UNKNOWN).sum())
+        strong += int(((codes == 1) | (codes == 2)).sum())
+        scored += int(is_scored.sum())
+        for source in sources:
+            read_track(source, contig, length, is_scored)
+    return {
+        "contigs": land.lengths,
+        "bp": bp,
+        "scored_bp": scored,
+        "unknown_share": round(unknown / bp, 6),
+        "gc": round(strong / max(1, bp - unknown), 6),
+    }
+
+
+def _describe_atac(
+    atac: Path, genome: Path, land: Landscape, shift: Tn5Shift, exclude_contigs: tuple[str, ...]
+) -> dict[str, Any]:
+    """Count fragments and cuts, and the share of cuts in peaks."""
+    if is_bigwig(atac):
+        fragments = distinct = None
+        total, in_peaks = _count_track(atac, genome, land, shift, exclude_contigs)
+    else:
+        read = read_fragments(atac, land.genome.lengths, "auto", exclude_contigs, genome.name)
+        fragments, distinct = read.counts.fragments, read.counts.distinct
+        total = in_peaks = 0
+        for contig, (starts, ends) in read.ends.items():
+            positions = np.concatenate(shift.cuts(starts, ends))
+            positions = positions[(positions >= 0) & (positions < land.lengths[contig])]
+            total += positions.size
+            in_peaks += int(land.in_peak(contig)[positions].sum())
+    return {
+        "kind": "bigWig" if fragments is None else "fragments",
+        "tn5_shift": str(shift),
+        "fragments": fragments,
+        "distinct_fragments": distinct,
+        "cuts": total,
+        "cuts_per_bp": round(total / sum(land.lengths.values()), 6),
+        "frip": round(in_peaks / total, 6),
+    }
+
+
+def _count_track(
+    atac: Path, genome: Path, land: Landscape, shift: Tn5Shift, exclude_contigs: tuple[str, ...]
+) -> tuple[int, int]:
+    """Let `cuts` judge a ready track, and count its cuts and those in peaks."""
+    with tempfile.TemporaryDirectory(prefix="gatescope-") as folder:
+        track = Path(folder) / "cuts.bw"
+        total = cuts(atac, genome, track, tn5_shift=shift, exclude_contigs=exclude_contigs).cuts
+        in_peaks = sum(
+            int(read_bigwig(track, contig, missing=0.0)[land.in_peak(contig)].sum(dtype=np.float64))
+            for contig in land.lengths
+        )
+    return total, in_peaks
+
+
+def _describe_peaks(land: Landscape, usable: pd.DataFrame) -> dict[str, Any]:
+    """Describe the merged peaks."""
+    lengths = (land.peaks["end"] - land.peaks["start"]).to_numpy()
+    return {
+        "merged": len(land.peaks),
+        "usable": len(usable),
+        "bp": int(lengths.sum()),
+        "share_of_genome": round(float(lengths.sum() / sum(land.lengths.values())), 6),
+        "median_bp": float(np.median(lengths)),
+        "gc_of_windows": round(float(usable["gc"].to_numpy().mean()), 6),
+    }
+
+
+def _describe_fold(fold: Fold, land: Landscape, usable: pd.DataFrame) -> dict[str, Any]:
+    """Count bases and usable peaks of each part of a fold."""
+    parts = {part: [c for c in land.lengths if fold.split(c) == part] for part in ("train", "valid", "test")}
+    return {
+        part: {
+            "contigs": contigs,
+            "bp": sum(land.lengths[contig] for contig in contigs),
+            "peaks": int(np.isin(usable["chrom"], contigs).sum()),
+        }
+        for part, contigs in parts.items()
+    }
+
+
+def _log_findings(found: dict[str, Any], cost: Cost, output: Path) -> None:
+    """Say what was found, one line per subject, and warn where a number is not what good data give."""
+    genome, atac, peaks = found["genome"], found["atac"], found["peaks"]
+    fragments = f"{atac['fragments']:,} fragments, " if atac["fragments"] is not None else ""
+    lines = {
+        "genome": f"{genome['bp']:,} bp in {len(genome['contigs'])} contigs, "
+        f"{genome['unknown_share']:.2%} unknown, GC {genome['gc']:.1%}",
+        "ATAC-seq": f"{fragments}{atac['cuts']:,} cuts, {atac['cuts_per_bp']:.4f} per bp "
+        f"(shift {atac['tn5_shift']})",
+        "peaks": f"{peaks['merged']:,} after merging, median {peaks['median_bp']:.0f} bp, "
+        f"{peaks['share_of_genome']:.1%} of the genome; {peaks['usable']:,} to train on",
+        "FRiP": f"{atac['frip']:.3f} (share of cuts in peaks)",
+    }
+    for name, parts in found["folds"].items():
+        lines[f"fold {name}"] = "; ".join(
+            f"{part} {values['bp'] / 1e6:.2f} Mb, {values['peaks']} peaks" for part, values in parts.items()
+        )
+    lines["cost"] = (
+        f"about {cost.train_minutes:g} min to train {cost.runs} run(s), {cost.trace_minutes:g} min to trace; "
+        f"{cost.store_mb + cost.tracks_mb:,.0f} MB of disk, {cost.temporary_mb:,.0f} MB more for a while"
+    )
+    for subject, text in lines.items():
+        log.info("%-9s %s", subject, text)
+    _warn(atac, peaks, cost, output)
+
+
+def _warn(atac: dict[str, Any], peaks: dict[str, Any], cost: Cost, output: Path) -> None:
+    """Warn of what is allowed but seldom meant."""
+    enrichment = atac["frip"] / peaks["share_of_genome"]
+    if enrichment < _LEAST_ENRICHMENT:
+        log.warning(
+            "peaks hold only %.1f times the cuts that chance gives: are they of this sample, this assembly?",
+            enrichment,
+        )
+    output.parent.mkdir(parents=True, exist_ok=True)
+    free_mb = shutil.disk_usage(output.parent).free / 1e6
+    needed_mb = cost.store_mb + cost.tracks_mb + cost.temporary_mb
+    if needed_mb > free_mb:
+        log.warning(
+            "the results need about %.0f MB, %.0f MB are free in %s", needed_mb, free_mb, output.parent
+        )

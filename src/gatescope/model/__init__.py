@@ -1,0 +1,1 @@
+"""How is accessibility predicted? Network, training, prediction, evaluation, baselines."""

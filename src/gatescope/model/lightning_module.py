@@ -1,0 +1,165 @@
+"""What does Lightning need to know? One module and one callback around the network.
+
+Public names: `TrainingModule`, `TrainingRecord`.
+"""
+
+import logging
+import time
+from typing import Any
+
+import lightning
+import numpy as np
+import torch
+from sklearn.metrics import roc_auc_score
+from torch import Tensor
+
+from gatescope.data.sampler import Batch
+from gatescope.data.store import NOT_SCORED
+from gatescope.model.loss import prediction_loss
+from gatescope.model.network import AccessibilityNetwork, Outputs
+
+log = logging.getLogger(__name__)
+
+_SCORE_BIN_BP = 200
+_FIRST_ESTIMATE_STEP = 10
+
+
+class TrainingModule(lightning.LightningModule):
+    """Train an `AccessibilityNetwork` with AdamW, a warm-up and a cosine decay over all planned steps."""
+
+    def __init__(
+        self,
+        network: AccessibilityNetwork,
+        *,
+        learning_rate: float,
+        weight_decay: float,
+        planned_steps: int,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        self.network, self.seed = network, seed
+        self.learning_rate, self.weight_decay = learning_rate, weight_decay
+        self.planned_steps = planned_steps
+        self._valid: list[tuple[Tensor, Tensor, Tensor, Outputs]] = []
+        self.scores: dict[str, float] = {}
+
+    def configure_optimizers(self) -> Any:
+        """Return the optimizer and its schedule, stepped once per batch."""
+        optimizer = torch.optim.AdamW(
+            self.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay
+        )
+        warmup = min(100, max(1, self.planned_steps // 10))
+        schedule = torch.optim.lr_scheduler.SequentialLR(
+            optimizer,
+            [
+                torch.optim.lr_scheduler.LinearLR(optimizer, 0.05, total_iters=warmup),
+                torch.optim.lr_scheduler.CosineAnnealingLR(
+                    optimizer, max(1, self.planned_steps - warmup), eta_min=0.02 * self.learning_rate
+                ),
+            ],
+            milestones=[warmup],
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Return the loss; the dropout masks depend on (seed, step) alone."""
+        dropout = torch.Generator().manual_seed(self.seed * 1_000_003 + self.global_step)
+        return prediction_loss(self.network(batch.one_hot, batch.tracks, dropout), batch)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Keep the predictions: the scores are over all windows, not means of batches."""
+        outputs = self.network(batch.one_hot, batch.tracks)
+        self._valid.append(
+            (prediction_loss(outputs, batch) * len(batch.state), batch.cuts, batch.state, outputs)
+        )
+
+    def on_validation_epoch_end(self) -> None:
+        """Score the validation contigs and log `valid_loss`, which early stopping watches."""
+        losses, cuts, state, outputs = zip(*self._valid, strict=True)
+        self._valid.clear()
+        labels = torch.cat(state)
+        scores = {"valid_loss": float(sum(losses) / len(labels))}
+        if outputs[0].state_logit is not None:
+            logits = torch.cat([o.state_logit for o in outputs])
+            scored = labels != NOT_SCORED
+            accessible = (labels[scored] == 1).cpu().numpy()
+            if 0 < accessible.sum() < accessible.size:
+                scores["valid_auroc"] = float(roc_auc_score(accessible, logits[scored].cpu().numpy()))
+        if outputs[0].log_cuts is not None:
+            expected = torch.cat([o.log_cuts for o in outputs]).exp()
+            pair = np.stack([_log_bins(expected), _log_bins(torch.cat(cuts))])
+            scores["valid_pearson"] = float(np.corrcoef(pair)[0, 1])
+        self.scores = scores
+        self.log("valid_loss", scores["valid_loss"])
+
+
+def _log_bins(values: Tensor) -> np.ndarray:
+    bins = values.shape[1] // _SCORE_BIN_BP
+    return torch.log1p(values[:, : bins * _SCORE_BIN_BP].reshape(-1, _SCORE_BIN_BP).sum(1)).cpu().numpy()
+
+
+class TrainingRecord(lightning.Callback):
+    """Keep one row per epoch through kills and resumes, and tell the user how it goes.
+
+    `rows` travels in the checkpoint. A run that was killed after its last epoch does not train another one.
+    """
+
+    def __init__(self, run: str, patience: int) -> None:
+        self.run, self.patience = run, patience
+        self.rows: list[dict[str, float]] = []
+        self._losses: list[Tensor] = []
+        self._started = 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what the checkpoint keeps."""
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up the rows of an earlier attempt."""
+        self.rows = list(state_dict["rows"])
+
+    @property
+    def best_row(self) -> dict[str, float]:
+        """The epoch with the lowest validation loss."""
+        return min(self.rows, key=lambda row: row["valid_loss"])
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Stop at once where an earlier attempt had already stopped early."""
+        if self.rows:
+            log.info("%s: resuming after epoch %d", self.run, len(self.rows))
+            waited = len(self.rows) - 1 - self.rows.index(self.best_row)
+            trainer.should_stop = waited >= self.patience
+
+    def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Start the epoch's clock."""
+        self._losses, self._started = [], time.monotonic()
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
+        """Collect the loss; after a few steps of the first epoch say how long an epoch will take."""
+        self._losses.append(outputs["loss"].detach())
+        if not self.rows and batch_idx + 1 == _FIRST_ESTIMATE_STEP:
+            per_step = (time.monotonic() - self._started) / _FIRST_ESTIMATE_STEP
+            epoch = per_step * trainer.num_training_batches
+            log.info("%s: about %.0f s per epoch, at most %d epochs", self.run, epoch, trainer.max_epochs)
+
+    def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Add the epoch's row; runs before the checkpoints are written, so they hold it."""
+        if trainer.sanity_checking:
+            return
+        assert isinstance(pl_module, TrainingModule)
+        rate = trainer.optimizers[0].param_groups[0]["lr"]
+        train_loss = float(torch.stack(self._losses).mean())
+        row = {"epoch": len(self.rows) + 1, "step": trainer.global_step, "learning_rate": rate}
+        self.rows.append({**row, "train_loss": train_loss, **pl_module.scores})
+        told = "  ".join(
+            f"{key} {value:.4f}" for key, value in self.rows[-1].items() if key[:5] in ("train", "valid")
+        )
+        seconds = time.monotonic() - self._started
+        log.info(
+            "%s: epoch %d of at most %s  %s  (%.0f s)",
+            self.run,
+            len(self.rows),
+            trainer.max_epochs,
+            told,
+            seconds,
+        )

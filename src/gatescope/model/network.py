@@ -1,0 +1,208 @@
+"""What predicts accessibility? A convolutional stem, a bidirectional LSTM at 1 bp, and two heads.
+
+    one-hot + tracks -> stem (receptive field <= 21 bp, no pooling) -> LSTM layer(s) -> cuts, accessible state
+
+Every LSTM layer is a module of its own with one layer in it: dropout between layers then comes from a seeded
+generator, and `gatescope.trace` finds each layer's input and output without hooks.
+
+Public names: `NetworkConfig`, `AccessibilityNetwork`, `Outputs`.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from gatescope.errors import InputError
+
+#: Inputs a network can read: the sequence, and any track of the encoded store by name.
+SEQUENCE = "sequence"
+TARGETS = ("cuts", "state")
+_INTERPRETABLE_STEM_BP = 21
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Describe one network; lengths in bp.
+
+    Parameters
+    ----------
+    inputs : tuple of str
+        `sequence` and names of tracks, for example ``("sequence", "cuts")``.
+    targets : tuple of str
+        Heads: `cuts` (expected Tn5 cuts per bp), `state` (probability of being accessible).
+    stem_channels, stem_width_bp : int
+        Filters of the stem and how many bases each one sees (odd, centred).
+    hidden_units, layers : int
+        LSTM units per direction, and number of bidirectional layers.
+    dropout : float
+        Share of features dropped before each layer but the first, and before the heads.
+    half_life_bp : (float, float)
+        Shortest and longest half-life of the memory the units start from (log-uniform spectrum).
+    recurrence : bool
+        False ablates the recurrence: the heads read the stem directly.
+    """
+
+    inputs: tuple[str, ...] = (SEQUENCE,)
+    targets: tuple[str, ...] = TARGETS
+    stem_channels: int = 48
+    stem_width_bp: int = 15
+    hidden_units: int = 32
+    layers: int = 1
+    dropout: float = 0.1
+    half_life_bp: tuple[float, float] = (2.0, 1000.0)
+    recurrence: bool = True
+
+    def __post_init__(self) -> None:
+        if SEQUENCE not in self.inputs:
+            raise InputError(f"inputs {list(self.inputs)} lack 'sequence'", where="models: inputs")
+        if not self.targets or not set(self.targets) <= set(TARGETS):
+            raise InputError(
+                f"targets {list(self.targets)}; wanted some of {list(TARGETS)}", where="models: targets"
+            )
+        if "cuts" in self.inputs and "cuts" in self.targets:
+            raise InputError(
+                "cuts are an input and a target of one model",
+                where="models",
+                cause="predicting a track from itself",
+                remedy="set targets: [state]",
+            )
+        if self.stem_width_bp % 2 == 0:
+            raise InputError(
+                f"{self.stem_width_bp} is even; the stem is centred", where="models: stem_width_bp"
+            )
+        if not 0 < self.half_life_bp[0] <= self.half_life_bp[1]:
+            raise InputError(
+                f"{list(self.half_life_bp)}; wanted 0 < shortest <= longest", where="models: half_life_bp"
+            )
+
+    @property
+    def tracks(self) -> tuple[str, ...]:
+        """Names of the input tracks, in the order of the network's channels."""
+        return tuple(name for name in self.inputs if name != SEQUENCE)
+
+    @property
+    def lookahead_bp(self) -> int:
+        """How far the stem sees ahead of the base that the recurrence has reached."""
+        return self.stem_width_bp // 2
+
+    @property
+    def is_interpretable_at_boundaries(self) -> bool:
+        """Whether the receptive field of the stem is narrow enough to read gates against a boundary."""
+        return self.stem_width_bp <= _INTERPRETABLE_STEM_BP
+
+
+class Outputs(NamedTuple):
+    """What a network predicts per base; None for a head it lacks."""
+
+    log_cuts: Tensor | None  # (N, L), ln of the expected Tn5 cuts per bp
+    state_logit: Tensor | None  # (N, L), logit of being accessible
+
+
+class AccessibilityNetwork(nn.Module):
+    """Predict Tn5 cuts and the accessible state at every base.
+
+    Weights are drawn from `generator`, so a seed fixes them whatever was drawn before.
+    """
+
+    def __init__(self, config: NetworkConfig, generator: torch.Generator | None = None) -> None:
+        super().__init__()
+        self.config = config
+        channels = 4 + len(config.tracks)
+        self.stem = nn.Conv1d(channels, config.stem_channels, config.stem_width_bp, padding="same")
+        # Motif filters reach the gates at one scale: training finds the motifs two to three times sooner.
+        self.norm = nn.BatchNorm1d(config.stem_channels)
+        width, hidden = config.stem_channels, config.hidden_units
+        self.recurrent = nn.ModuleList()
+        for _ in range(config.layers if config.recurrence else 0):
+            self.recurrent.append(nn.LSTM(width, hidden, batch_first=True, bidirectional=True))
+            width = 2 * hidden
+        self.heads = nn.ModuleDict({target: nn.Linear(width, 1) for target in config.targets})
+        self._draw_weights(generator or torch.Generator().manual_seed(0))
+
+    def forward(
+        self, one_hot: Tensor, tracks: Tensor | None = None, dropout: torch.Generator | None = None
+    ) -> Outputs:
+        """Predict from one-hot sequence.
+
+        Parameters
+        ----------
+        one_hot : Tensor, shape (N, 4, L)
+            Channels ACGT; an unknown base is a zero column.
+        tracks : Tensor, shape (N, K, L), optional
+            Input tracks in the order of `config.tracks`, raw values (the network takes ln(1 + x)).
+        dropout : torch.Generator, optional
+            Source of the dropout masks; without it nothing is dropped, in any mode of the module.
+        """
+        features = self.features(one_hot, tracks)  # (N, L, C)
+        for layer, lstm in enumerate(self.recurrent):
+            features, _ = lstm(features if layer == 0 else self._drop(features, dropout))
+        features = self._drop(features, dropout)
+        heads = {name: head(features).squeeze(2) for name, head in self.heads.items()}
+        return Outputs(heads.get("cuts"), heads.get("state"))
+
+    def features(self, one_hot: Tensor, tracks: Tensor | None = None) -> Tensor:
+        """Return what the first LSTM layer reads, shape (N, L, C): the stem's channels at each base."""
+        self._check(one_hot, tracks)
+        signal = one_hot.to(self.stem.weight.dtype)
+        if self.config.tracks and tracks is not None:
+            signal = torch.cat([signal, torch.log1p(tracks.to(signal.dtype))], dim=1)
+        return torch.relu(self.norm(self.stem(signal))).transpose(1, 2)
+
+    def _check(self, one_hot: Tensor, tracks: Tensor | None) -> None:
+        wanted = len(self.config.tracks)
+        got = 0 if tracks is None else tracks.shape[1]
+        if one_hot.ndim != 3 or one_hot.shape[1] != 4:
+            raise ValueError(f"one_hot has shape {tuple(one_hot.shape)}; wanted (N, 4, L)")
+        if got != wanted:
+            raise ValueError(f"the network reads {wanted} input tracks {self.config.tracks}; got {got}")
+
+    def _drop(self, features: Tensor, dropout: torch.Generator | None) -> Tensor:
+        rate = self.config.dropout
+        if dropout is None or rate == 0:
+            return features
+        kept = torch.rand(features.shape, generator=dropout).to(features.device) >= rate
+        return features * kept / (1 - rate)
+
+    @torch.no_grad()
+    def _draw_weights(self, generator: torch.Generator) -> None:
+        # A one-hot window holds one 1 per base: unit variance out, so that an untrained net is on scale too.
+        self.stem.weight.normal_(0, 1 / math.sqrt(self.config.stem_width_bp), generator=generator)
+        nn.init.zeros_(self.stem.bias)
+        for lstm in self.recurrent:
+            for name, parameter in lstm.named_parameters():
+                if "weight" in name:
+                    bound = 1 / math.sqrt(parameter.shape[1])
+                    parameter.uniform_(-bound, bound, generator=generator)
+                else:
+                    parameter.zero_()
+            set_half_lives(lstm, *self.config.half_life_bp)
+        for head in self.heads.values():
+            head.weight.uniform_(-0.1, 0.1, generator=generator)
+            nn.init.zeros_(head.bias)
+
+
+@torch.no_grad()
+def set_half_lives(lstm: nn.LSTM, shortest_bp: float, longest_bp: float) -> None:
+    """Set the forget biases so that, by bias alone, half-lives are log-spaced between two lengths in bp.
+
+    torch adds two biases per gate: the whole value goes into `bias_ih`, `bias_hh` becomes zero. The input
+    gate gets the negative (chrono initialisation), so that a unit which holds long also writes little.
+
+    References
+    ----------
+    Tallec & Ollivier 2018 (chrono initialisation); Mahto et al. 2021 (half-life = ln(1/2) / ln f).
+    """
+    hidden = lstm.hidden_size
+    half_life = torch.logspace(math.log10(shortest_bp), math.log10(longest_bp), hidden, dtype=torch.float64)
+    log_f = -math.log(2) / half_life
+    logit = log_f - torch.log(-torch.expm1(log_f))  # logit f from ln f, exact near f = 1
+    for name, parameter in lstm.named_parameters():
+        if "bias_hh" in name:
+            parameter.zero_()
+        elif "bias_ih" in name:
+            parameter.zero_()
+            parameter[:hidden] = -logit.to(parameter.dtype)  # torch order i, f, g, o
+            parameter[hidden : 2 * hidden] = logit.to(parameter.dtype)

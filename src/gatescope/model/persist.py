@@ -1,0 +1,81 @@
+"""How does a network rest on disk? Weights as safetensors, everything else as JSON; no pickle.
+
+Public names: `save_model`, `save_weights`, `load_model`.
+"""
+
+import hashlib
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save
+
+from gatescope.errors import InputError
+from gatescope.files import read_json, replacing_file, write_json
+from gatescope.model.network import AccessibilityNetwork, NetworkConfig
+
+FORMAT_VERSION = 1
+
+
+def save_weights(path: Path, weights: dict[str, torch.Tensor]) -> str:
+    """Write weights as safetensors and return their SHA-256."""
+    content = save({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()})
+    with replacing_file(path) as partial:
+        partial.write_bytes(content)
+    return hashlib.sha256(content).hexdigest()
+
+
+def save_model(
+    folder: Path | str,
+    config: NetworkConfig,
+    best: dict[str, torch.Tensor],
+    last: dict[str, torch.Tensor],
+    meta: dict[str, Any],
+) -> None:
+    """Write `model.safetensors` (best epoch), `last.safetensors` and, when both are whole, `model.json`."""
+    folder = Path(folder)
+    sha256 = save_weights(folder / "model.safetensors", best)
+    save_weights(folder / "last.safetensors", last)
+    content = {
+        "format_version": FORMAT_VERSION,
+        **meta,
+        "network": asdict(config),
+        "lookahead_bp": config.lookahead_bp,
+        "interpretable_at_boundaries": config.is_interpretable_at_boundaries,
+        "sha256": sha256,
+    }
+    write_json(folder / "model.json", content)
+
+
+def load_model(folder: Path | str) -> tuple[AccessibilityNetwork, dict[str, Any]]:
+    """Load a network (evaluation mode, CPU, best weights) and its `model.json`.
+
+    Raises
+    ------
+    InputError
+        If a file is missing, of another format version, or the weights are not those that `model.json` names.
+    """
+    folder = Path(folder)
+    meta = read_json(folder / "model.json")
+    if meta.get("format_version") != FORMAT_VERSION:
+        raise InputError(
+            f"model format version {meta.get('format_version')}; this gatescope reads {FORMAT_VERSION}",
+            where=folder / "model.json",
+            remedy="train again with this version",
+        )
+    path = folder / "model.safetensors"
+    if not path.exists():
+        raise InputError("file does not exist", where=path, remedy="train again")
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    if sha256 != meta["sha256"]:
+        raise InputError(
+            f"weights have SHA-256 {sha256[:12]}..., model.json names {meta['sha256'][:12]}...",
+            where=path,
+            cause="files of two trainings in one folder",
+            remedy="train again",
+        )
+    fields = {k: tuple(v) if isinstance(v, list) else v for k, v in meta["network"].items()}
+    network = AccessibilityNetwork(NetworkConfig(**fields))
+    network.load_state_dict(load_file(path))
+    return network.eval(), meta

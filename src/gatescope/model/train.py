@@ -1,0 +1,221 @@
+"""How is a network trained? Lightning, with a resume that ends in the same bytes.
+
+Public names: `train`, `Training`.
+"""
+
+import logging
+import shutil
+import warnings
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning
+import pandas as pd
+import torch
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from torch.utils.data import DataLoader
+
+from gatescope.data.sampler import EpochSampler, Sampling, TiledWindows, TrainingBatches
+from gatescope.data.store import EncodedStore
+from gatescope.errors import InputError
+from gatescope.files import write_table
+from gatescope.genome.folds import Fold
+from gatescope.model.lightning_module import TrainingModule, TrainingRecord
+from gatescope.model.network import AccessibilityNetwork, NetworkConfig
+from gatescope.model.persist import save_model
+from gatescope.model.runtime import prepare_torch
+
+log = logging.getLogger(__name__)
+
+TWINS = ("none", "random", "ablated")
+
+
+@dataclass(frozen=True)
+class Training:
+    """Say how to train; see config/README.md for the meaning of each key."""
+
+    epochs: int = 10
+    windows_per_epoch: int = 4096
+    batch_size: int = 32
+    learning_rate: float = 3e-3
+    weight_decay: float = 1e-3
+    gradient_clip: float = 1.0
+    patience: int = 5
+    sampling: Sampling = Sampling()
+    device: str = "auto"
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """Number of optimizer steps in one epoch."""
+        return max(1, self.windows_per_epoch // self.batch_size)
+
+
+def train(
+    store: Path | str,
+    output: Path | str,
+    *,
+    run: str,
+    network: dict[str, Any],
+    training: dict[str, Any],
+    fold: str,
+    seed: int = 1,
+    twin: str = "none",
+    threads: int = 1,
+) -> None:
+    """Train one network and write its folder (`model.safetensors`, `model.json`, `training.csv`, `metrics.tsv`).
+
+    A private checkpoint in `output/.resume` lets a killed training go on after its last whole epoch; the end
+    result has the same bytes as an undisturbed one. It is removed on success.
+
+    Parameters
+    ----------
+    store : path
+        Encoded store.
+    output : path
+        Folder of the run.
+    run : str
+        Name of the run, `{model}.{fold}.{seed}` with the twin as a suffix.
+    network, training : dict
+        Fields of `NetworkConfig` and `Training` (with `sampling` as a dict of `Sampling`).
+    fold : str
+        Fold of the store: its test and validation contigs are not trained on.
+    seed : int
+        Decides weights, windows, strands and dropout.
+    twin : {"none", "random", "ablated"}
+        "random" writes the untrained network; "ablated" trains one without recurrence.
+    threads : int
+        CPU threads; part of what fixes the bytes.
+
+    Raises
+    ------
+    InputError
+        If the fold, a track or a setting does not fit the store.
+    """
+    if twin not in TWINS:
+        raise InputError(f"{twin!r}; wanted one of {', '.join(TWINS)}", where="--twin")
+    config = NetworkConfig(**{**_tuples(network), "recurrence": twin != "ablated"})
+    plan = Training(**{**training, "sampling": Sampling(**training.get("sampling", {}))})
+    data, folder = EncodedStore(store), Path(output)
+    device = prepare_torch(threads, plan.device)
+    net = AccessibilityNetwork(config, torch.Generator().manual_seed(seed))
+    log.info("%s: %s parameters, reads %s, predicts %s, device %s", run,
+             f"{sum(p.numel() for p in net.parameters()):,}", " + ".join(config.inputs), " and ".join(config.targets),
+             device)  # fmt: skip
+    meta = {
+        "run": run,
+        "twin": twin,
+        "seed": seed,
+        "threads": threads,
+        "fold": asdict(data.fold(fold)),
+        "training": asdict(plan),
+        "store": data.content_hash,
+    }
+    if twin == "random":
+        weights = net.state_dict()
+        _write_tables(folder, [])
+        save_model(folder, config, weights, weights, {**meta, "best_epoch": None})
+        return
+    record, best, last = _fit(net, data, data.fold(fold), plan, run, seed, folder, device)
+    _write_tables(folder, record.rows)
+    save_model(folder, config, best, last, {**meta, "best_epoch": record.best_row["epoch"]})
+    shutil.rmtree(folder / ".resume")
+    log.info("%s: best epoch %d of %d", run, record.best_row["epoch"], len(record.rows))
+
+
+def _tuples(network: dict[str, Any]) -> dict[str, Any]:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in network.items()}
+
+
+def _fit(
+    net: AccessibilityNetwork,
+    data: EncodedStore,
+    fold: Fold,
+    plan: Training,
+    run: str,
+    seed: int,
+    folder: Path,
+    device: torch.device,
+) -> tuple[TrainingRecord, dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """Train until early stopping or the last epoch; return the record and the best and last weights."""
+    resume = folder / ".resume"
+    earlier = resume / "last.ckpt"
+    train_batches, valid_batches = _loaders(net.config, data, fold, plan, seed, _epochs_done(earlier))
+    module = TrainingModule(
+        net,
+        learning_rate=plan.learning_rate,
+        weight_decay=plan.weight_decay,
+        planned_steps=plan.epochs * plan.batches_per_epoch,
+        seed=seed,
+    )
+    record = TrainingRecord(run, plan.patience)
+    # The order matters: `last` must be written after `best` has seen the epoch, or a kill in between loses it.
+    best = ModelCheckpoint(
+        dirpath=resume, filename="best", monitor="valid_loss", enable_version_counter=False
+    )
+    last = ModelCheckpoint(dirpath=resume, filename="last", every_n_epochs=1, enable_version_counter=False)
+    trainer = lightning.Trainer(
+        accelerator="gpu" if device.type == "cuda" else "cpu",
+        devices=1,
+        max_epochs=plan.epochs,
+        gradient_clip_val=plan.gradient_clip,
+        callbacks=[record, EarlyStopping("valid_loss", patience=plan.patience), best, last],
+        deterministic="warn",
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        default_root_dir=folder,
+    )
+    with warnings.catch_warnings():
+        # One process loads faster than it trains, and the checkpoint folder is there when a run resumes.
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
+        trainer.fit(
+            module,
+            train_batches,
+            valid_batches,
+            ckpt_path=str(earlier) if earlier.exists() else None,
+            weights_only=True,
+        )
+    return record, _network_weights(resume / "best.ckpt"), _network_weights(resume / "last.ckpt")
+
+
+def _loaders(
+    config: NetworkConfig, data: EncodedStore, fold: Fold, plan: Training, seed: int, epochs_done: int
+) -> tuple[DataLoader, DataLoader]:
+    splits = {contig: fold.split(contig) for contig in data.lengths}
+    contigs = [contig for contig, split in splits.items() if split == "train"]
+    batches = TrainingBatches(data, contigs, config.tracks, plan.sampling, plan.batch_size, seed)
+    valid = TiledWindows(data, list(fold.valid), config.tracks, plan.batch_size)
+    if not len(valid):
+        raise InputError(
+            f"validation contigs {', '.join(fold.valid)} are shorter than a window ({data.window_bp} bp)",
+            where=f"folds: {fold.name}",
+        )
+    sampler = EpochSampler(plan.batches_per_epoch)
+    sampler.set_epoch(epochs_done)  # Lightning fetches the first batch of a resumed epoch before it says which
+    return DataLoader(batches, batch_size=None, sampler=sampler), DataLoader(valid, batch_size=None)
+
+
+def _epochs_done(checkpoint: Path) -> int:
+    if not checkpoint.exists():
+        return 0
+    callbacks = torch.load(checkpoint, map_location="cpu", weights_only=True)["callbacks"]
+    return len(callbacks[TrainingRecord.__qualname__]["rows"])
+
+
+def _network_weights(checkpoint: Path) -> dict[str, torch.Tensor]:
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+    return {name.removeprefix("network."): tensor for name, tensor in state.items()}
+
+
+def _write_tables(folder: Path, rows: list[dict[str, float]]) -> None:
+    """Write `training.csv` (a row per epoch) and `metrics.tsv` (the best epoch); an untrained net has none."""
+    table = pd.DataFrame(
+        rows, columns=None if rows else ["epoch", "step", "learning_rate", "train_loss", "valid_loss"]
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    write_table(folder / "training.csv", table, separator=",")
+    best = table.loc[[table.valid_loss.idxmin()]] if rows else table
+    write_table(folder / "metrics.tsv", best)

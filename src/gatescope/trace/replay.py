@@ -1,0 +1,197 @@
+"""What did every gate do? Recompute an LSTM's gates exactly from the hidden states that it returned.
+
+`torch.nn.LSTM` returns h_t for every t but no gate and no c_t. With h known, every gate of every position is
+two matrix products, and the cell state follows by a scan:
+
+    z_t = W x_t + U h_(t-1) + b_ih + b_hh,   order i, f, g, o
+    c_t = sigmoid(f) c_(t-1) + sigmoid(i) tanh(g),   h_t = sigmoid(o) tanh(c_t)
+
+The h_t computed this way must equal the h_t of the kernel: their largest difference is the certificate.
+c is never recovered from h, which is ill-conditioned where tanh saturates.
+
+Public names: `Cell`, `cells_of`, `fused`, `replay`, `scan`, `Replay`, `Trace`, `trace_lstm`, `trace_windows`.
+
+References
+----------
+Hochreiter & Schmidhuber 1997; Gers, Schmidhuber & Cummins 2000 (forget gate); torch.nn.LSTM (gate order).
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from gatescope.model.network import AccessibilityNetwork
+from gatescope.model.runtime import exact_arithmetic
+from gatescope.trace.certificate import Certificate
+
+DIRECTIONS = ("fwd", "rev")
+
+
+class Cell(NamedTuple):
+    """The weights of one layer and direction, rows in torch's order i, f, g, o."""
+
+    weight_ih: Tensor  # (4H, C)
+    weight_hh: Tensor  # (4H, H)
+    bias_ih: Tensor  # (4H,)
+    bias_hh: Tensor  # (4H,)
+
+
+class Replay(NamedTuple):
+    """Gates and states of one direction in reading order; each (N, L, H), logits before the sigmoid."""
+
+    input_logit: Tensor
+    forget_logit: Tensor
+    candidate: Tensor  # tanh(g), in (-1, 1)
+    output_logit: Tensor
+    cell: Tensor
+    hidden: Tensor  # the kernel's
+    error: float  # largest |h replayed - h of the kernel|
+
+
+class Trace(NamedTuple):
+    """Gates and states of one layer in genomic order; each (N, D, H, L), D = fwd[, rev]."""
+
+    input_logit: Tensor
+    forget_logit: Tensor
+    candidate: Tensor
+    output_logit: Tensor
+    cell: Tensor
+    hidden: Tensor
+    certificate: Certificate
+
+
+def cells_of(lstm: nn.LSTM, layer: int = 0) -> list[Cell]:
+    """Return the cells of one layer, forward direction first; layers count from 0."""
+    if lstm.proj_size:
+        raise ValueError(
+            "an LSTM with projections (proj_size > 0) has no hidden state of its own size to replay"
+        )
+    suffixes = [f"_l{layer}", f"_l{layer}_reverse"][: 2 if lstm.bidirectional else 1]
+    zero = torch.zeros(4 * lstm.hidden_size)
+    cells = []
+    for suffix in suffixes:
+        weights = [getattr(lstm, f"weight_{kind}{suffix}") for kind in ("ih", "hh")]
+        biases = [getattr(lstm, f"bias_{kind}{suffix}", zero.to(weights[0])) for kind in ("ih", "hh")]
+        cells.append(Cell(*weights, *biases))
+    return cells
+
+
+def fused(cell: Cell) -> nn.LSTM:
+    """Return a one-layer, one-direction `nn.LSTM` that holds (does not copy) the weights of `cell`."""
+    hidden, width = cell.weight_hh.shape[1], cell.weight_ih.shape[1]
+    lstm = nn.LSTM(width, hidden, batch_first=True, device="meta")
+    for name, tensor in zip(Cell._fields, cell, strict=True):
+        lstm._parameters[f"{name}_l0"] = nn.Parameter(tensor.detach(), requires_grad=False)
+    lstm._init_flat_weights()
+    return lstm.eval()
+
+
+def scan(retention: Tensor, write: Tensor, start: Tensor) -> Tensor:
+    """Solve c_t = retention_t c_(t-1) + write_t along dimension 1, in log2(L) vectorised passes.
+
+    Parameters
+    ----------
+    retention, write : Tensor, shape (N, L, H)
+    start : Tensor, shape (N, H)
+        c before the first position.
+
+    References
+    ----------
+    Hillis & Steele 1986; Martin & Cundy 2018 (the recurrence is associative).
+    """
+    total = torch.cat([(retention[:, :1] * start[:, None] + write[:, :1]), write[:, 1:]], dim=1)
+    product, reach, length = retention, 1, retention.shape[1]
+    while reach < length:
+        later = total[:, reach:] + product[:, reach:] * total[:, :-reach]
+        total = torch.cat([total[:, :reach], later], dim=1)
+        product = torch.cat([product[:, :reach], product[:, reach:] * product[:, :-reach]], dim=1)
+        reach *= 2
+    return total
+
+
+def replay(cell: Cell, inputs: Tensor, hidden: Tensor, start: tuple[Tensor, Tensor]) -> Replay:
+    """Recompute every gate of one direction from the hidden states of the fused kernel.
+
+    Parameters
+    ----------
+    cell : Cell
+    inputs : Tensor, shape (N, L, C)
+        What the layer read, in reading order.
+    hidden : Tensor, shape (N, L, H)
+        What the kernel returned for it.
+    start : (Tensor, Tensor), each of shape (N, H)
+        h and c before the first position.
+    """
+    first, cell_before = start
+    before = torch.cat([first[:, None], hidden[:, :-1]], dim=1)
+    logits = inputs @ cell.weight_ih.T + before @ cell.weight_hh.T + (cell.bias_ih + cell.bias_hh)
+    i, f, g, o = logits.chunk(4, dim=2)
+    candidate = torch.tanh(g)
+    state = scan(torch.sigmoid(f), torch.sigmoid(i) * candidate, cell_before)
+    error = float((torch.sigmoid(o) * torch.tanh(state) - hidden).abs().max())
+    return Replay(i, f, candidate, o, state, hidden, error)
+
+
+def trace_lstm(lstm: nn.LSTM, inputs: Tensor, layer: int = -1) -> Trace:
+    """Trace one layer of a batch-first `nn.LSTM` over whole sequences from zero states.
+
+    Parameters
+    ----------
+    lstm : nn.LSTM
+        Any number of layers, one or two directions, no projections. Dropout between layers is not applied.
+    inputs : Tensor, shape (N, L, C)
+    layer : int
+        Which layer, from 0; -1 is the last.
+
+    Raises
+    ------
+    ReplayError
+        If the replayed hidden states differ from the kernel's by more than the tolerance of their dtype.
+    """
+    if not lstm.batch_first:
+        raise ValueError("wanted an LSTM with batch_first=True")
+    layer = range(lstm.num_layers)[layer]
+    with exact_arithmetic():
+        for below in range(layer):
+            inputs = torch.cat([r.hidden for r in _both(lstm, below, inputs)], dim=2)
+        replays = _both(lstm, layer, inputs)
+    certificate = Certificate.of(inputs, max(r.error for r in replays), inputs.shape[0] * inputs.shape[1])
+    stacked = [torch.stack(field, dim=1).transpose(2, 3) for field in list(zip(*replays, strict=True))[:-1]]
+    return Trace(*stacked, certificate.checked())
+
+
+def _both(lstm: nn.LSTM, layer: int, inputs: Tensor) -> list[Replay]:
+    """Run and replay each direction of one layer; results in genomic order."""
+    replays = []
+    for direction, cell in enumerate(cells_of(lstm, layer)):
+        read = inputs.flip(1) if direction else inputs
+        zero = read.new_zeros(len(read), cell.weight_hh.shape[1])
+        hidden, _ = fused(cell)(read)
+        result = replay(cell, read, hidden, (zero, zero))
+        turned = [t.flip(1) for t in result[:-1]] if direction else result[:-1]
+        replays.append(Replay(*turned, result.error))
+    return replays
+
+
+def trace_windows(
+    network: AccessibilityNetwork, one_hot: Tensor, tracks: Tensor | None = None, layer: int = 0
+) -> Trace:
+    """Trace one LSTM layer of a network over windows, each from zero states at both ends.
+
+    Parameters
+    ----------
+    network : AccessibilityNetwork
+        In any dtype; the trace has the same.
+    one_hot : Tensor, shape (N, 4, L)
+    tracks : Tensor, shape (N, K, L), optional
+    layer : int
+        LSTM layer from 0. Boundary statements use layer 0: later layers have seen both sides.
+    """
+    with exact_arithmetic():
+        features = network.features(one_hot, tracks)
+        for lstm in list(network.recurrent)[:layer]:
+            features, _ = lstm(features)
+    lstm = network.recurrent[layer]
+    assert isinstance(lstm, nn.LSTM)
+    return trace_lstm(lstm, features)

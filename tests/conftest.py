@@ -1,0 +1,50 @@
+"""Fixtures that several test folders share."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+
+from gatescope.cli import main
+from tiny_data import TinyInputs, make_tiny_inputs
+
+
+@pytest.fixture
+def tiny_inputs(tmp_path) -> TinyInputs:
+    """A good set of tiny inputs in a folder of its own."""
+    return make_tiny_inputs(tmp_path / "inputs")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run of the command line left behind."""
+
+    status: int
+    stderr: str
+    stdout: str
+
+    @property
+    def messages(self) -> list[str]:
+        """Lines that report an error, as against progress."""
+        return [line for line in self.stderr.splitlines() if ": error: " in line]
+
+
+@pytest.fixture
+def run_cli(capsys) -> Callable[..., Outcome]:
+    """Run `gatescope VERB ...` in this process, and put logging back as it was."""
+
+    def run(*arguments: object) -> Outcome:
+        root, log = logging.getLogger(), logging.getLogger("gatescope")
+        before = list(root.handlers), root.level, log.level
+        try:
+            with pytest.raises(SystemExit) as exit:
+                main([str(argument) for argument in arguments])
+        finally:
+            root.handlers[:], level, log_level = before
+            root.setLevel(level)
+            log.setLevel(log_level)
+        printed = capsys.readouterr()
+        return Outcome(exit.value.code or 0, printed.err, printed.out)
+
+    return run

@@ -1,0 +1,110 @@
+"""GC matching of background windows against obvious references."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import ks_2samp
+
+from gatescope.data.background import match_gc, tile_background
+
+
+def gc_bin(value):
+    return min(int(value * 50), 49)
+
+
+def match(peaks, candidates, ratio, rng, is_second_choice=None):
+    candidates = np.asarray(candidates, float)
+    is_second_choice = np.zeros(candidates.size, bool) if is_second_choice is None else is_second_choice
+    return match_gc(np.asarray(peaks, float), candidates, is_second_choice, ratio, rng)
+
+
+@pytest.mark.parametrize("window_bp", [50, 53, 5])
+def test_tiles_equal_a_loop_over_bases(window_bp):
+    rng = np.random.default_rng(0)
+    codes, avoid = rng.integers(0, 5, 1003).astype(np.uint8), rng.random(1003) < 0.01
+    codes[100:250] = 4
+    tiles = tile_background(codes, avoid, window_bp)
+    shifts = range(0, window_bp, max(1, window_bp // 8))
+    starts = [start for shift in shifts for start in range(shift, 1003 - window_bp + 1, window_bp)]
+    assert list(tiles["start"]) == sorted(starts)
+    for row in tiles.itertuples():
+        window = codes[row.start : row.start + window_bp].tolist()
+        known = [code for code in window if code < 4]
+        assert row.shifted == (row.start % window_bp > 0)
+        assert row.unknown == pytest.approx(window.count(4) / window_bp)
+        assert row.avoided == any(avoid[row.start : row.start + window_bp])
+        if known:
+            assert row.gc == pytest.approx((known.count(1) + known.count(2)) / len(known))
+        else:
+            assert np.isnan(row.gc)
+
+
+def test_second_choices_are_taken_only_where_a_bin_has_no_others():
+    candidates = np.array([0.51] * 4 + [0.41] * 4)
+    is_second = np.array([True, True, False, False, True, False, False, True])
+    found = match([0.51] * 3 + [0.41], candidates, 1.0, np.random.default_rng(0), is_second)
+    assert {2, 3} <= set(found.chosen) and len(found.chosen) == 4
+    assert sum(is_second[found.chosen]) == found.second_choices == 1 and not is_second[found.chosen[-1]]
+
+
+def test_a_contig_shorter_than_a_window_has_no_tile():
+    assert len(tile_background(np.zeros(9, np.uint8), np.zeros(9, bool), 10)) == 0
+
+
+def test_histograms_are_equal_where_candidates_abound():
+    rng = np.random.default_rng(1)
+    peaks, candidates = rng.normal(0.55, 0.04, 300).clip(0, 1), rng.normal(0.45, 0.1, 50_000).clip(0, 1)
+    found = match(peaks, candidates, 2.0, rng)
+    counted = Counter(gc_bin(gc) for gc in candidates[found.chosen])
+    assert counted == {index: 2 * count for index, count in Counter(gc_bin(gc) for gc in peaks).items()}
+    assert found.substituted == 0 and found.wanted == 600 and found.ks_p > 0.05
+
+
+def test_a_bin_that_runs_out_borrows_from_its_neighbours_only():
+    peaks = np.full(10, 0.51)
+    candidates = np.array(
+        [0.51] * 3 + [0.49] * 2 + [0.53] * 1 + [0.55] * 1 + [0.47] * 1 + [0.57] * 9 + [0.45] * 9
+    )
+    found = match(peaks, candidates, 1.0, np.random.default_rng(0))
+    assert sorted(candidates[found.chosen]) == [0.47, 0.49, 0.49, 0.51, 0.51, 0.51, 0.53, 0.55]
+    assert (found.wanted, found.substituted) == (10, 5)
+
+
+def test_matching_repairs_a_trend_that_chance_would_not():
+    rng = np.random.default_rng(2)
+    candidates = rng.uniform(0.3, 0.7, 3000)
+    peaks = rng.triangular(0.35, 0.6, 0.65, 300)
+    found = match(peaks, candidates, 1.0, rng)
+    assert found.ks_p > 0.05
+    assert ks_2samp(peaks, rng.choice(candidates, 300, replace=False)).pvalue < 1e-6
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    peaks=st.lists(st.floats(0, 1), min_size=1, max_size=40),
+    candidates=st.lists(st.floats(0, 1), max_size=60),
+    ratio=st.sampled_from([0, 0.25, 1.0, 1.5, 3.0]),
+)
+def test_no_window_twice_never_too_many_never_far(peaks, candidates, ratio):
+    found = match(peaks, candidates, ratio, np.random.default_rng(0))
+    assert len(set(found.chosen)) == len(found.chosen) <= found.wanted
+    assert abs(found.wanted - ratio * len(peaks)) <= 0.5
+    peak_bins = [gc_bin(gc) for gc in peaks]
+    assert all(min(abs(gc_bin(candidates[i]) - peak) for peak in peak_bins) <= 2 for i in found.chosen)
+    # what is left over cannot be used: no free candidate lies in the bin of an unserved peak
+    if len(found.chosen) < found.wanted and ratio >= 1:
+        free = set(range(len(candidates))) - set(found.chosen)
+        left = np.bincount([gc_bin(candidates[i]) for i in free], minlength=50)
+        chosen = np.bincount([gc_bin(candidates[i]) for i in found.chosen], minlength=50)
+        for index in set(peak_bins):
+            assert chosen[index] >= np.floor(ratio * peak_bins.count(index)) or left[index] == 0
+
+
+def test_the_seed_decides():
+    rng = np.random.default_rng(3)
+    peaks, candidates = rng.normal(0.5, 0.05, 50), rng.normal(0.5, 0.05, 5000)
+    picks = [match(peaks, candidates, 1.0, np.random.default_rng(seed)).chosen.tolist() for seed in (0, 0, 1)]
+    assert picks[0] == picks[1] != picks[2]

@@ -1,0 +1,456 @@
+"""Bad inputs by name, through the command line: one message, exit 2, no traceback, nothing written.
+
+Each case spoils a good tiny set of inputs. `BAD` lists the verb that meets it; how it is made (the function
+may return flags to change: a list of values, or None to leave the flag out); what the message must contain.
+"""
+
+import gzip
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+from gatescope.data.encode import encode
+from tiny_data import TinyInputs, write_bigwig, write_rows
+
+Flags = dict[str, list | None]
+
+
+class Bad(NamedTuple):
+    verb: str
+    spoil: Callable[[TinyInputs], Flags | None]
+    message: list[str]
+
+
+def arguments(verb: str, inputs: TinyInputs) -> Flags:
+    """Return the flags of a call that works."""
+    folder = inputs.folder.parent
+    genome: Flags = {"--genome": [inputs.genome], "--exclude-contigs": []}
+    atac: Flags = {"--atac": [inputs.fragments], "--tn5-shift": ["+0/-0"]}
+    regions: Flags = {
+        "--peaks": [inputs.peaks],
+        "--exclusion-list": [inputs.exclusion_list],
+        "--tracks": [],
+        "--folds": [inputs.folds_json],
+        "--window-bp": [256],
+    }
+    shares: Flags = {"--background-ratio": [1], "--max-unknown-fraction": [0.1], "--seed": [1]}
+    network: Flags = {"--run": ["m.f1.1"], "--network": ["{}"], "--training": ["{}"], "--fold": ["f1"]}
+    return {
+        "preflight": {**genome, **atac, **regions, "--runs": [1], "--output": [folder / "preflight.json"]},
+        "cuts": {**genome, **atac, "--output": [folder / "made.bw"]},
+        "encode": {**genome, "--cuts": [inputs.cuts], **regions, **shares, "--output": [folder / "encoded"]},
+        "train": {"--store": [folder / "store"], **network, "--seed": [1], "--output": [folder / "model"]},
+    }[verb]
+
+
+def command_line(verb: str, flags: Flags) -> list[str]:
+    given = [(flag, values) for flag, values in flags.items() if values is not None]
+    return [verb, *(str(word) for flag, values in given for word in (flag, *values))]
+
+
+def rewrite(attribute: str, text: str | bytes):
+    """Replace a whole file."""
+
+    def spoil(inputs):
+        getattr(inputs, attribute).write_bytes(text.encode() if isinstance(text, str) else text)
+
+    return spoil
+
+
+def replace(attribute: str, old: str, new: str, count: int = 1):
+    """Replace text in a file."""
+
+    def spoil(inputs):
+        path = getattr(inputs, attribute)
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new, count))
+
+    return spoil
+
+
+def add_row(attribute: str, *fields):
+    """Append a row to a table."""
+
+    def spoil(inputs):
+        with getattr(inputs, attribute).open("a") as file:
+            file.write("\t".join(map(str, fields)) + "\n")
+
+    return spoil
+
+
+def remove(attribute: str):
+    return lambda inputs: getattr(inputs, attribute).unlink()
+
+
+def truncated_gzip(attribute: str, flag: str):
+    """Compress a file and cut the end off."""
+
+    def spoil(inputs):
+        path = getattr(inputs, attribute)
+        packed = path.with_name(path.name + ".gz")
+        content = gzip.compress(path.read_bytes())
+        packed.write_bytes(content[: len(content) // 2])
+        return {flag: [packed]}
+
+    return spoil
+
+
+def flags(**changes):
+    """Change flags only."""
+    return lambda inputs: {"--" + name.replace("_", "-"): value for name, value in changes.items()}
+
+
+def folds(**parts):
+    return flags(folds=[json.dumps({"f1": parts})])
+
+
+def bigwig(
+    flag: str, change: Callable[[dict, dict], None], attribute: str = "cuts", prefix: str = "", extra=None
+):
+    """Write a bigWig after `change` has altered its lengths and values in place."""
+
+    def spoil(inputs):
+        source = inputs.cut_counts if attribute == "cuts" else inputs.track_values
+        lengths, values = dict(inputs.lengths), {name: array.copy() for name, array in source.items()}
+        change(lengths, values)
+        path = inputs.folder / "spoilt.bw"
+        write_bigwig(path, lengths, values)
+        return {flag: [f"{prefix}{path}"], **(extra or {})}
+
+    return spoil
+
+
+def rename_contigs(lengths, values):
+    for table in (lengths, values):
+        for name in list(table):
+            table[name.removeprefix("chr")] = table.pop(name)
+
+
+def drop_contig(lengths, values):
+    lengths.pop("chr2"), values.pop("chr2")
+
+
+def longer_contig(lengths, values):
+    lengths["chr2"] += 10
+
+
+def set_value(value):
+    def change(lengths, values):
+        values["chr2"][5_000] = value
+
+    return change
+
+
+def track(change):
+    return bigwig("--tracks", change, "track", "extra=")
+
+
+def atac(change):
+    return bigwig("--atac", change, extra={"--tn5-shift": ["+4/-4"]})
+
+
+def store(change: Callable[[Path], object], **changes):
+    """Encode a good store and damage it."""
+
+    def spoil(inputs):
+        path = inputs.folder.parent / "store"
+        encode(inputs.genome, inputs.cuts, inputs.peaks, path, folds=inputs.folds, window_bp=256)
+        change(path)
+        return flags(**changes)(inputs)
+
+    return spoil
+
+
+def set_version(path):
+    meta = json.loads((path / "meta.json").read_text())
+    (path / "meta.json").write_text(json.dumps({**meta, "format_version": 99}))
+
+
+def mask_peak_windows(inputs):
+    """Write N over everything around each peak of a test contig."""
+    inputs.sequence["chr3"] = "N" * len(inputs.sequence["chr3"])
+    inputs.write()
+
+
+def exclude_everything(inputs):
+    write_rows(inputs.exclusion_list, [(name, 0, length) for name, length in inputs.lengths.items()])
+
+
+def no_fragments_on(contig):
+    def spoil(inputs):
+        write_rows(inputs.fragments, [row for row in inputs.fragment_rows if row[0] != contig])
+
+    return spoil
+
+
+def no_peaks_on(contig):
+    def spoil(inputs):
+        write_rows(inputs.peaks, [row for row in inputs.peak_rows if row[0] != contig])
+
+    return spoil
+
+
+def text_called_bigwig(inputs):
+    return {"--atac": [shutil.copy(inputs.peaks, inputs.folder / "a.bw")], "--tn5-shift": ["+4/-4"]}
+
+
+def peaks_everywhere(inputs):
+    inputs.peaks.unlink()
+    bed = inputs.peaks.with_suffix(".bed")
+    write_rows(bed, [(name, 0, length) for name, length in inputs.lengths.items()])
+    return {"--peaks": [bed]}
+
+
+PEAK = ("x", 9, ".", 4.5, 12, 10)
+BAD = {
+    # genome
+    "genome that does not exist": Bad("preflight", remove("genome"), ["genome.fa", "does not exist"]),
+    "empty genome": Bad("preflight", rewrite("genome", ""), ["genome.fa"]),
+    "genome that is no FASTA": Bad("preflight", rewrite("genome", "hello\nworld\n"), ["genome.fa"]),
+    "protein FASTA": Bad(
+        "preflight", rewrite("genome", ">p\nMKVLEEQ\n"), ["genome.fa", "not a DNA letter", "protein"]
+    ),
+    "RNA FASTA": Bad("preflight", rewrite("genome", ">chr1\nACGUACGU\n"), ["'U'", "RNA"]),
+    "contig twice in the genome": Bad("preflight", replace("genome", ">chr2", ">chr1"), ["'chr1'", "twice"]),
+    "contig without bases": Bad(
+        "preflight", replace("genome", ">chr1", ">chr0\n>chr1"), ["'chr0'", "no bases"]
+    ),
+    "truncated gzip genome": Bad("preflight", truncated_gzip("genome", "--genome"), ["genome.fa.gz"]),
+    "every contig excluded": Bad(
+        "preflight",
+        flags(exclude_contigs=["chr1", "chr2", "chr3", "chr4"]),
+        ["exclude_contigs", "every contig"],
+    ),
+    # fragments
+    "fragments that do not exist": Bad("preflight", remove("fragments"), ["fragments.bed", "does not exist"]),
+    "empty fragments": Bad("preflight", rewrite("fragments", ""), ["fragments.bed", "no fragments"]),
+    "fragments with two columns": Bad(
+        "cuts", rewrite("fragments", "chr1\t5\n"), ["line 1", "2 tab-separated", "wanted 3"]
+    ),
+    "fragments with spaces": Bad(
+        "cuts", rewrite("fragments", "chr1 5 90\n"), ["line 1", "spaces instead of tabs"]
+    ),
+    "tagAlign for fragments": Bad(
+        "cuts", rewrite("fragments", "chr1\t5\t40\tN\t1000\t+\n"), ["line 1", "tagAlign"]
+    ),
+    "fragments with a header": Bad(
+        "cuts", rewrite("fragments", "chrom\tstart\tend\nchr1\t5\t90\n"), ["line 1", "start"]
+    ),
+    "a BAM for fragments": Bad("cuts", rewrite("fragments", gzip.compress(b"BAM\x01...\n")), ["alignments"]),
+    "fragment beyond its contig": Bad(
+        "preflight", add_row("fragments", "chr2", 17_990, 18_012), ["18012", "chr2", "18011", "line"]
+    ),
+    "fragment that ends before it starts": Bad(
+        "preflight", add_row("fragments", "chr2", 90, 60), ["90", "60", "chr2"]
+    ),
+    "fragment before the contig": Bad("preflight", add_row("fragments", "chr2", -4, 60), ["-4", "chr2"]),
+    "fragments named without chr": Bad(
+        "preflight", replace("fragments", "chr", "", -1), ["'chr'", "'1'", "'chr1'"]
+    ),
+    "fragments of some contigs only": Bad(
+        "preflight", no_fragments_on("chr2"), ["no fragments on contig chr2"]
+    ),
+    "truncated gzip fragments": Bad(
+        "preflight", truncated_gzip("fragments", "--atac"), ["bed.gz", "truncated"]
+    ),
+    "shift in another notation": Bad(
+        "preflight", flags(tn5_shift=["4,-5"]), ["'4,-5'", "tn5_shift", "+4/-5"]
+    ),
+    "shift beyond the duplication": Bad(
+        "cuts", flags(tn5_shift=["+75/-75"]), ["+75/-75", "tn5_shift", "9 bp"]
+    ),
+    # ready tracks of cuts
+    "text called bigWig": Bad("preflight", text_called_bigwig, ["a.bw", "bigWig"]),
+    "bigWig that was cut off": Bad(
+        "encode",
+        lambda inputs: inputs.cuts.write_bytes(inputs.cuts.read_bytes()[:2_000]),
+        ["cuts.bw", "bigWig"],
+    ),
+    "bigWig of another assembly": Bad(
+        "preflight", atac(longer_contig), ["spoilt.bw", "chr2", "18021", "18011"]
+    ),
+    "bigWig named without chr": Bad("preflight", atac(rename_contigs), ["spoilt.bw", "'chr1'", "'1'"]),
+    "bigWig without a contig": Bad("preflight", atac(drop_contig), ["spoilt.bw", "chr2"]),
+    "bigWig with negative counts": Bad(
+        "preflight", atac(set_value(-1.0)), ["spoilt.bw", "-1", "chr2", "5000"]
+    ),
+    "bigWig of normalised signal": Bad(
+        "preflight", atac(set_value(0.37)), ["spoilt.bw", "0.37", "normalised"]
+    ),
+    "bigWig at another shift": Bad(
+        "preflight", lambda inputs: {"--atac": [inputs.cuts]}, ["cuts.bw", "+0/-0", "+4/-4"]
+    ),
+    "cuts of another assembly": Bad(
+        "encode", bigwig("--cuts", longer_contig), ["spoilt.bw", "18021", "another assembly"]
+    ),
+    "cuts without a contig": Bad(
+        "encode", bigwig("--cuts", drop_contig), ["spoilt.bw", "'chr2'", "leaves out"]
+    ),
+    "cuts with an infinite value": Bad(
+        "encode", bigwig("--cuts", set_value(np.inf)), ["spoilt.bw", "infinite", "chr2"]
+    ),
+    # peaks
+    "peaks that do not exist": Bad("preflight", remove("peaks"), ["peaks.narrowPeak", "does not exist"]),
+    "empty peaks": Bad("preflight", rewrite("peaks", "# nothing\n"), ["peaks.narrowPeak", "no regions"]),
+    "peaks that are no text": Bad(
+        "preflight", rewrite("peaks", b"\xff\xfe\x00\x01" * 20), ["narrowPeak", "not a text"]
+    ),
+    "narrowPeak with nine columns": Bad(
+        "preflight", rewrite("peaks", "chr1\t5\t9" + "\t1" * 6 + "\n"), ["line 1", "9 tab"]
+    ),
+    "peak beyond its contig": Bad(
+        "preflight", add_row("peaks", "chr3", 15_000, 16_001, *PEAK, 3), ["16001", "chr3", "16000"]
+    ),
+    "peak that ends before it starts": Bad(
+        "encode", add_row("peaks", "chr3", 500, 400, *PEAK, 3), ["500", "400", "exchanged"]
+    ),
+    "peak of no length": Bad("preflight", add_row("peaks", "chr3", 500, 500, *PEAK, 0), ["500", "1-based"]),
+    "summit outside its peak": Bad(
+        "preflight", add_row("peaks", "chr3", 500, 600, *PEAK, 550), ["550", "absolute summit"]
+    ),
+    "peaks on an unknown contig": Bad(
+        "preflight", add_row("peaks", "chr9", 5, 99, *PEAK, 3), ["chr9", "genome.fa", "line"]
+    ),
+    "peaks named without chr": Bad(
+        "encode", replace("peaks", "chr1\t", "1\t", -1), ["'chr1'", "'1'", "without 'chr'"]
+    ),
+    "peaks that are all excluded": Bad(
+        "preflight", exclude_everything, ["none of 18 merged peaks", "excluded region"]
+    ),
+    "peaks that cover the genome": Bad("encode", peaks_everywhere, ["background", "peaks cover the genome"]),
+    # exclusion list
+    "exclusion list that does not exist": Bad(
+        "preflight", remove("exclusion_list"), ["exclusion.bed", "does not exist"]
+    ),
+    "exclusion list of another assembly": Bad(
+        "encode",
+        add_row("exclusion_list", "chr4", 20_990, 30_000),
+        ["exclusion.bed line 2", "30000", "21000"],
+    ),
+    "exclusion list with one column": Bad(
+        "preflight", rewrite("exclusion_list", "chr1:5-9\n"), ["exclusion.bed line 1"]
+    ),
+    # folds
+    "fold with an unknown contig": Bad(
+        "preflight", folds(test=["3"], valid=["chr4"]), ["folds.f1.test", "'3'", "'chr3'"]
+    ),
+    "fold that tests where it chooses": Bad(
+        "preflight", folds(test=["chr3"], valid=["chr3"]), ["folds.f1", "both"]
+    ),
+    "fold with nothing to train on": Bad(
+        "encode", folds(test=["chr1", "chr2"], valid=["chr3", "chr4"]), ["folds.f1", "no contig left"]
+    ),
+    "fold without validation": Bad("preflight", folds(test=["chr3"]), ["folds.f1", "valid"]),
+    "folds that are no JSON": Bad("preflight", flags(folds=["{f1: chr3}"]), ["--folds", "not JSON"]),
+    "test contig without a peak": Bad(
+        "preflight", no_peaks_on("chr3"), ["no usable peak on chr3", "test", "f1"]
+    ),
+    "test contig that is all N": Bad("encode", mask_peak_windows, ["no usable peak on chr3", "test", "f1"]),
+    "excluded contig in a fold": Bad("preflight", flags(exclude_contigs=["chr3"]), ["folds.f1.test", "chr3"]),
+    # windows
+    "windows longer than contigs": Bad(
+        "preflight", flags(window_bp=[30_000]), ["none of 18 merged peaks", "30000", "smaller"]
+    ),
+    "windows of no length": Bad("encode", flags(window_bp=[0]), ["window_bp", "0 bp"]),
+    "windows that are no number": Bad("encode", flags(window_bp=["1kb"]), ["--window-bp", "'1kb'"]),
+    "negative background ratio": Bad("encode", flags(background_ratio=[-1]), ["background_ratio", "-1"]),
+    "share above one": Bad("encode", flags(max_unknown_fraction=[1.5]), ["max_unknown_fraction", "1.5"]),
+    "flag left out": Bad("encode", flags(peaks=None), ["--peaks", "required"]),
+    # extra tracks
+    "track without a name": Bad("preflight", flags(tracks=["signal.bw"]), ["--tracks", "NAME=PATH"]),
+    "track name twice": Bad("preflight", flags(tracks=["a=x.bw", "a=y.bw"]), ["--tracks", "twice"]),
+    "track called cuts": Bad(
+        "encode", lambda inputs: {"--tracks": [f"cuts={inputs.track}"]}, ["'cuts'", "none of"]
+    ),
+    "track that does not exist": Bad(
+        "preflight", flags(tracks=["extra=none.bw"]), ["none.bw", "does not exist", "extra"]
+    ),
+    "track of another assembly": Bad("preflight", track(longer_contig), ["spoilt.bw", "18021", "18011"]),
+    "track named without chr": Bad("encode", track(rename_contigs), ["spoilt.bw", "'chr1'", "'1'"]),
+    "track with a gap, preflight": Bad(
+        "preflight", track(set_value(np.nan)), ["no value on 1 of 18011", "chr2", "5000", ":zero"]
+    ),
+    "track with a gap": Bad(
+        "encode", track(set_value(np.nan)), ["no value on 1 of 18011", "chr2", "5000", ":zero"]
+    ),
+    "track with an infinite value": Bad(
+        "encode", track(set_value(np.inf)), ["track extra", "infinite", "chr2"]
+    ),
+    # encoded store
+    "store that does not exist": Bad("train", flags(), ["store", "not an encoded store", "gatescope encode"]),
+    "store of another version": Bad("train", store(set_version), ["format version 99", "encode again"]),
+    "store without an array": Bad(
+        "train", store(lambda path: (path / "chr2.cuts.npy").unlink()), ["chr2.cuts.npy"]
+    ),
+    "fold that the store lacks": Bad("train", store(lambda path: None, fold=["f9"]), ["'f9'", "f1"]),
+}
+
+
+def spoilt_command(bad: Bad, inputs: TinyInputs) -> tuple[list[str], Path]:
+    """Spoil the inputs; return the command line and its output."""
+    changes = bad.spoil(inputs)
+    changed = arguments(bad.verb, inputs) | (changes if isinstance(changes, dict) else {})
+    return command_line(bad.verb, changed), Path(changed["--output"][0])
+
+
+def check_nothing_written(output: Path, before: set[Path]) -> None:
+    made = {path for path in output.parent.rglob("*") if path.is_file()} - before
+    assert not made, f"left behind: {made}"
+    assert not output.exists()
+
+
+def files_in(folder: Path) -> set[Path]:
+    return {path for path in folder.rglob("*") if path.is_file()}
+
+
+def test_there_are_enough_and_the_good_inputs_are_good(tiny_inputs, run_cli):
+    assert len(BAD) >= 30
+    for verb in ("preflight", "cuts", "encode"):
+        outcome = run_cli(*command_line(verb, arguments(verb, tiny_inputs)))
+        assert (outcome.status, outcome.messages, outcome.stdout) == (0, [], ""), outcome.stderr
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_one_message_exit_2_no_output(name, tiny_inputs, run_cli):
+    bad = BAD[name]
+    words, output = spoilt_command(bad, tiny_inputs)
+    before = files_in(output.parent)
+    outcome = run_cli(*words)
+    assert outcome.status == 2, outcome.stderr
+    assert len(outcome.messages) == 1, outcome.stderr
+    assert outcome.messages[0] == outcome.stderr.splitlines()[-1]
+    assert "Traceback" not in outcome.stderr and outcome.stdout == ""
+    missing = [part for part in bad.message if part not in outcome.messages[0]]
+    assert not missing, outcome.messages[0]
+    check_nothing_written(output, before)
+
+
+@pytest.mark.parametrize(
+    "name", ["peak beyond its contig", "track with a gap", "fragments named without chr"]
+)
+def test_the_same_from_a_shell(name, tiny_inputs, run_cli):
+    words, output = spoilt_command(BAD[name], tiny_inputs)
+    before = files_in(output.parent)
+    done = subprocess.run(
+        [sys.executable, "-m", "gatescope.cli", *words], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2 and done.stdout == "" and "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1] == run_cli(*words).messages[0]
+    check_nothing_written(output, before)
+
+
+def test_with_a_log_file_the_message_goes_there_alone(tiny_inputs, run_cli):
+    """Snakemake shows the log of a failed rule, so a message on the terminal would appear twice."""
+    words, _ = spoilt_command(BAD["peak beyond its contig"], tiny_inputs)
+    log = tiny_inputs.folder / "logs" / "preflight.log"
+    outcome = run_cli(*words, "--log", log)
+    assert outcome.status == 2 and outcome.messages == []
+    assert sum("error: " in line for line in log.read_text().splitlines()) == 1

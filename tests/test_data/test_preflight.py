@@ -1,0 +1,127 @@
+"""Preflight: the numbers it reports, counted again slowly from what the files were made of."""
+
+import json
+import logging
+
+import numpy as np
+import pytest
+
+from gatescope.atac.fragments import read_fragments
+from gatescope.data.preflight import predict_cost, preflight
+from tiny_data import write_rows
+
+
+def run(inputs, **changes):
+    output = inputs.folder.parent / "checked" / "preflight.json"
+    settings = {"folds": inputs.folds, "exclusion_list": inputs.exclusion_list, "window_bp": 256, "runs": 2}
+    given = {"atac": inputs.fragments, **settings, **changes}
+    preflight(inputs.genome, given.pop("atac"), inputs.peaks, output, **given)
+    return json.loads(output.read_text())
+
+
+def in_a_peak(inputs, contig, base):
+    return any(row[0] == contig and row[1] <= base < row[2] for row in inputs.peak_rows)
+
+
+def test_numbers_equal_slow_counts(tiny_inputs):
+    found = run(tiny_inputs)
+    cuts = [(c, base) for c, start, end in tiny_inputs.fragment_rows for base in (start + 4, end - 5)]
+    inside = sum(in_a_peak(tiny_inputs, *cut) for cut in cuts)
+    letters = "".join(tiny_inputs.sequence.values())
+    peak_bases = {(c, base) for c, start, end, *_ in tiny_inputs.peak_rows for base in range(start, end)}
+    assert found["genome"]["contigs"] == tiny_inputs.lengths
+    assert found["genome"]["bp"] == len(letters)
+    assert found["genome"]["scored_bp"] == len(letters) - 500
+    assert found["genome"]["gc"] == pytest.approx(
+        (letters.count("G") + letters.count("C")) / len(letters), abs=1e-6
+    )
+    assert found["atac"]["fragments"] == found["atac"]["distinct_fragments"] == len(tiny_inputs.fragment_rows)
+    assert found["atac"]["cuts"] == len(cuts)
+    assert found["atac"]["cuts_per_bp"] == pytest.approx(len(cuts) / len(letters), abs=1e-6)
+    assert found["atac"]["frip"] == pytest.approx(inside / len(cuts), abs=1e-6)
+    assert found["peaks"]["bp"] == len(peak_bases)
+    assert found["peaks"]["share_of_genome"] == pytest.approx(len(peak_bases) / len(letters), abs=1e-6)
+    assert found["peaks"]["merged"] == len({row[:2] for row in tiny_inputs.peak_rows})
+
+
+def test_unknown_bases_are_counted(tiny_inputs):
+    tiny_inputs.sequence["chr2"] = "N" * 1_000 + tiny_inputs.sequence["chr2"][1_000:]
+    tiny_inputs.write()
+    genome = run(tiny_inputs)["genome"]
+    assert genome["unknown_share"] == pytest.approx(1_000 / genome["bp"], abs=1e-6)
+    assert genome["scored_bp"] == genome["bp"] - 1_500
+
+
+def test_a_ready_track_gives_the_same_numbers_as_its_fragments(tiny_inputs):
+    fragments = run(tiny_inputs)
+    track = run(tiny_inputs, atac=tiny_inputs.cuts, tn5_shift="+4/-4")
+    for key in ("cuts", "cuts_per_bp", "frip"):
+        assert track["atac"][key] == fragments["atac"][key]
+    assert track["atac"]["fragments"] is None and track["atac"]["kind"] == "bigWig"
+    assert track["peaks"] == fragments["peaks"]
+
+
+def test_the_shift_moves_the_cuts(tiny_inputs):
+    write_rows(tiny_inputs.fragments, [(c, s + 4, e - 5) for c, s, e in tiny_inputs.fragment_rows])
+    shifted = run(tiny_inputs, tn5_shift="+4/-5")["atac"]
+    write_rows(tiny_inputs.fragments, tiny_inputs.fragment_rows)
+    raw = run(tiny_inputs)["atac"]
+    # the end of a raw fragment is 5 bp right of the last cut, that of a shifted one 0 bp
+    assert (shifted["cuts"], shifted["tn5_shift"]) == (raw["cuts"], "+4/-5")
+    assert shifted["frip"] == pytest.approx(raw["frip"], abs=0.01)
+
+
+def test_parts_of_a_fold_add_up(tiny_inputs):
+    folds = {"a": {"test": ["chr3"], "valid": ["chr4"]}, "b": {"test": ["chr1"], "valid": ["chr2"]}}
+    found = run(tiny_inputs, folds=folds)
+    for name, parts in found["folds"].items():
+        assert sum(part["bp"] for part in parts.values()) == found["genome"]["bp"]
+        assert sum(part["peaks"] for part in parts.values()) == found["peaks"]["usable"]
+        assert parts["test"]["contigs"] == folds[name]["test"]
+    assert found["folds"]["b"]["train"]["contigs"] == ["chr3", "chr4"]
+
+
+def test_excluded_contigs_count_nowhere(tiny_inputs):
+    """Not even where the genome lacks a contig that the other files have."""
+    with tiny_inputs.fragments.open("a") as file:
+        file.write("chrM\t5\t90\n")
+    with tiny_inputs.peaks.open("a") as file:
+        file.write("\t".join(map(str, ("chrM", 0, 500, "m", 1, ".", 1, 1, 1, 20))) + "\n")
+    found = run(tiny_inputs, exclude_contigs=["chrM", "chr1"])
+    assert list(found["genome"]["contigs"]) == ["chr2", "chr3", "chr4"]
+    assert found["atac"]["fragments"] == sum(row[0] != "chr1" for row in tiny_inputs.fragment_rows)
+    assert found["filters"][0]["dropped"] == 1 + sum(row[0] == "chr1" for row in tiny_inputs.peak_rows)
+
+
+def test_it_says_what_it_found_and_warns_of_peaks_from_elsewhere(tiny_inputs, caplog):
+    with caplog.at_level(logging.INFO, "gatescope"):
+        run(tiny_inputs)
+        assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+        for subject in ("genome", "ATAC-seq", "peaks", "FRiP", "fold f1", "cost"):
+            assert any(record.getMessage().startswith(subject) for record in caplog.records), subject
+        elsewhere = [
+            (c, s + 2_000, e + 2_000, *rest) for c, s, e, *rest in tiny_inputs.peak_rows if s < 10_000
+        ]
+        write_rows(tiny_inputs.peaks, elsewhere)
+        run(tiny_inputs, exclusion_list=None)
+    assert "this sample" in caplog.records[-1].getMessage()
+
+
+def test_fragments_are_read_once(tiny_inputs, monkeypatch):
+    calls = []
+    monkeypatch.setattr(
+        "gatescope.data.preflight.read_fragments",
+        lambda *given: calls.append(given) or read_fragments(*given),
+    )
+    run(tiny_inputs)
+    assert len(calls) == 1
+
+
+def test_cost_grows_with_what_it_is_made_of():
+    one = predict_cost(bp=4_000_000, held_out_bp=1_000_000, window_bp=2_000, n_tracks=1, runs=1)
+    assert one.train_minutes == pytest.approx(2 * 12 * 1024 * 2_000 * 3e-6 / 60, abs=0.05)
+    assert one.trace_minutes == pytest.approx(2 * 4e6 * 10e-6 / 60, abs=0.05)
+    assert (one.store_mb, one.tracks_mb, one.temporary_mb) == (24.0, 168.0, 512.0)
+    many = predict_cost(bp=4_000_000, held_out_bp=1_000_000, window_bp=2_000, n_tracks=3, runs=10)
+    np.testing.assert_allclose(many.trace_minutes, 10 * one.trace_minutes, rtol=0.1)
+    assert (many.store_mb, many.tracks_mb, many.temporary_mb) == (56.0, 1680.0, 5120.0)

@@ -1,0 +1,51 @@
+"""Preflight and encode on real yeast data: the numbers its README states."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pybigtools
+import pytest
+
+from gatescope.data.encode import encode
+from gatescope.data.preflight import preflight
+from gatescope.data.store import EncodedStore
+
+pytestmark = pytest.mark.realdata
+FOLDS = {"f1": {"test": ["chrIX", "chrXI"], "valid": ["chrVIII"]}}
+PEAKS = "peaks/macs3_bedpe_q0.01.narrowPeak"
+
+
+@pytest.fixture(scope="module")
+def data() -> Path:
+    folder = os.environ.get("GATESCOPE_DATA")
+    if not folder:
+        pytest.skip("GATESCOPE_DATA is not set")
+    return Path(folder)
+
+
+@pytest.mark.parametrize(("atac", "shift"), [("raw/fragments.bed.gz", "+0/-0"), ("cuts_p4m4.bw", "+4/-4")])
+def test_preflight_finds_what_the_readme_says(data, tmp_path, atac, shift):
+    output = tmp_path / "preflight.json"
+    preflight(data / "genome.fa.gz", data / atac, data / PEAKS, output, folds=FOLDS, tn5_shift=shift)
+    found = json.loads(output.read_text())
+    assert (found["genome"]["bp"], found["genome"]["unknown_share"]) == (3_876_404, 0)
+    assert (found["atac"]["cuts"], found["peaks"]["merged"]) == (192_696, 477)
+    assert found["atac"]["frip"] == pytest.approx(0.52, abs=0.005)
+    assert found["atac"]["cuts_per_bp"] == pytest.approx(0.050, abs=0.0005)
+
+
+@pytest.mark.parametrize("window_bp", [1024, 2000])
+def test_encode_keeps_every_cut_and_matches_gc(data, tmp_path, window_bp):
+    cuts = data / "cuts_p4m4.bw"
+    encode(data / "genome.fa.gz", cuts, data / PEAKS, tmp_path / "encoded", folds=FOLDS, window_bp=window_bp)
+    store = EncodedStore(tmp_path / "encoded")
+    with cuts.open("rb") as file:
+        reader = pybigtools.open(file)
+        for contig, length in store.lengths.items():
+            wanted = reader.values(contig, 0, length, fillna=0.0)
+            np.testing.assert_array_equal(store.track(contig, "cuts"), np.float32(wanted))
+    kinds = store.regions["kind"].value_counts()
+    assert kinds["peak"] >= 460 and kinds["background"] >= 0.99 * kinds["peak"]
+    assert store.meta["background"]["gc_ks_p"] > 0.05

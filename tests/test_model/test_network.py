@@ -1,0 +1,119 @@
+"""The network: shapes, seeds, half-lives in bp, what it reads and what it refuses."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from gatescope.errors import InputError
+from gatescope.model.network import AccessibilityNetwork, NetworkConfig, set_half_lives
+from gatescope.model.persist import load_model, save_model
+
+
+def make(seed=1, **options):
+    config = NetworkConfig(**{"stem_channels": 6, "hidden_units": 5, "dropout": 0.0, **options})
+    return AccessibilityNetwork(config, torch.Generator().manual_seed(seed)).eval()
+
+
+def draw_one_hot(n=2, length=90, seed=0):
+    codes = torch.randint(0, 4, (n, length), generator=torch.Generator().manual_seed(seed))
+    return torch.nn.functional.one_hot(codes, 4).transpose(1, 2).to(torch.uint8)
+
+
+def test_outputs_have_one_value_per_base_and_head():
+    outputs = make()(draw_one_hot())
+    assert outputs.log_cuts.shape == outputs.state_logit.shape == (2, 90)
+    assert make(targets=("state",))(draw_one_hot()).log_cuts is None
+
+
+def test_parameter_count_is_independent_of_length_and_same_seed_gives_same_weights():
+    one, two, other = make(1), make(1), make(2)
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
+    assert not torch.equal(one.stem.weight, other.stem.weight)
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_a_sequence_alone_is_predicted_as_in_any_batch(layers):
+    network, x = make(layers=layers).double(), draw_one_hot(4)
+    together = network(x).state_logit
+    for n in range(4):
+        assert torch.allclose(network(x[n : n + 1]).state_logit[0], together[n], atol=1e-13)
+
+
+def test_every_base_sees_every_base_but_only_through_the_recurrence():
+    x = draw_one_hot(1, 200).double().requires_grad_()
+    make().double()(x).state_logit[0, 100].backward()
+    reach = np.flatnonzero(x.grad.abs().sum((0, 1)).numpy() > 0)
+    assert (reach.min(), reach.max()) == (0, 199)
+    x = draw_one_hot(1, 200).double().requires_grad_()
+    ablated = make(recurrence=False, stem_width_bp=15).double()
+    ablated(x).state_logit[0, 100].backward()
+    reach = np.flatnonzero(x.grad.abs().sum((0, 1)).numpy() > 0)
+    assert (reach.min(), reach.max()) == (93, 107)
+    assert ablated.config.lookahead_bp == 7
+
+
+@pytest.mark.parametrize("suffix", ["", "_reverse"])
+def test_half_life_of_a_silent_input_is_the_configured_one(suffix):
+    """With no input and no recurrence the cell halves in exactly the half-life of its bias."""
+    lstm = torch.nn.LSTM(3, 4, batch_first=True, bidirectional=True).double()
+    with torch.no_grad():
+        for parameter in lstm.parameters():
+            parameter.zero_()
+    set_half_lives(lstm, 4.0, 500.0)
+    total = getattr(lstm, f"bias_ih_l0{suffix}") + getattr(lstm, f"bias_hh_l0{suffix}")
+    forget = torch.sigmoid(total[4:8])
+    for f, half_life in zip(forget.tolist(), np.geomspace(4, 500, 4), strict=True):
+        assert math.log(0.5) / math.log(f) == pytest.approx(half_life, rel=1e-9)
+
+
+def test_dropout_comes_from_the_generator_alone():
+    network, x = make(dropout=0.5, layers=2), draw_one_hot()
+    draws = [network(x, None, torch.Generator().manual_seed(s)).state_logit for s in (1, 1, 2)]
+    assert torch.equal(draws[0], draws[1])
+    assert not torch.equal(draws[0], draws[2])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"inputs": ("cuts",)}, "lack 'sequence'"),
+        ({"inputs": ("sequence", "cuts")}, "from itself"),
+        ({"targets": ()}, "wanted some of"),
+        ({"targets": ("peaks",)}, "wanted some of"),
+        ({"stem_width_bp": 14}, "even"),
+        ({"half_life_bp": (0.0, 10.0)}, "half_life_bp"),
+    ],
+)
+def test_impossible_configurations_are_refused(options, message):
+    with pytest.raises(InputError, match=message):
+        NetworkConfig(**options)
+
+
+def test_wrong_shapes_are_refused():
+    network = make(inputs=("sequence", "cuts"), targets=("state",))
+    with pytest.raises(ValueError, match=r"\(N, 4, L\)"):
+        network(torch.zeros(2, 90, 4))
+    with pytest.raises(ValueError, match="1 input tracks"):
+        network(draw_one_hot())
+
+
+def test_saved_and_loaded_networks_predict_the_same(tmp_path):
+    network = make(inputs=("sequence", "cuts"), targets=("state",))
+    save_model(tmp_path, network.config, network.state_dict(), network.state_dict(), {"run": "a.f1.1"})
+    loaded, meta = load_model(tmp_path)
+    tracks = torch.rand(2, 1, 90)
+    assert torch.equal(
+        loaded(draw_one_hot(), tracks).state_logit, network(draw_one_hot(), tracks).state_logit
+    )
+    assert (meta["run"], meta["lookahead_bp"], loaded.config) == ("a.f1.1", 7, network.config)
+
+
+def test_weights_of_another_training_are_refused(tmp_path):
+    for seed in (1, 2):
+        network = make(seed)
+        save_model(tmp_path / str(seed), network.config, network.state_dict(), network.state_dict(), {})
+    (tmp_path / "1/model.safetensors").write_bytes((tmp_path / "2/model.safetensors").read_bytes())
+    with pytest.raises(InputError, match="two trainings"):
+        load_model(tmp_path / "1")

@@ -1,0 +1,139 @@
+"""Training: same seed, same bytes; a killed training ends in the same bytes; twins are what they say."""
+
+import json
+import warnings
+
+import lightning
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny_store import make_store
+
+from gatescope.errors import InputError
+from gatescope.model import train as module
+from gatescope.model.persist import load_model
+from gatescope.model.train import train
+
+NETWORK = {"stem_channels": 8, "stem_width_bp": 9, "hidden_units": 4, "layers": 2, "dropout": 0.2}
+TRAINING = {
+    "epochs": 3,
+    "windows_per_epoch": 16,
+    "batch_size": 4,
+    "patience": 2,
+    "sampling": {"jitter_bp": 50},
+}
+FILES = ("model.safetensors", "last.safetensors", "model.json", "training.csv", "metrics.tsv")
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return make_store(tmp_path_factory.mktemp("data") / "store").path
+
+
+def run(store, output, *, twin="none", seed=1, network=NETWORK, training=TRAINING, fold="f1"):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Lightning's own use of deprecated torch names
+        train(
+            store,
+            output,
+            run="small.f1.1",
+            network=network,
+            training=training,
+            fold=fold,
+            seed=seed,
+            twin=twin,
+        )
+    return {name: (output / name).read_bytes() for name in FILES}
+
+
+def test_same_seed_same_bytes_and_nothing_private_is_left(store, tmp_path):
+    first, second = run(store, tmp_path / "a"), run(store, tmp_path / "b")
+    assert first == second
+    assert sorted(p.name for p in (tmp_path / "a").iterdir()) == sorted(FILES)
+    assert run(store, tmp_path / "c", seed=2)["model.safetensors"] != first["model.safetensors"]
+
+
+@pytest.mark.parametrize("epoch", [0, 1, 2])
+def test_a_killed_training_ends_in_the_same_bytes(store, tmp_path, monkeypatch, epoch):
+    whole = run(store, tmp_path / "whole")
+
+    class Killed(BaseException):
+        """Like SIGKILL: nobody handles it."""
+
+    class Killer(lightning.Callback):
+        def on_train_batch_end(self, trainer, *_):
+            if trainer.current_epoch == epoch and trainer.global_step % 4 == 2:
+                raise Killed
+
+    original = module.EarlyStopping
+    killer = [Killer()]
+    real_trainer = lightning.Trainer
+
+    def with_killer(*args, callbacks, **options):
+        return real_trainer(*args, callbacks=[*callbacks, *killer], **options)
+
+    monkeypatch.setattr(module.lightning, "Trainer", with_killer)
+    with pytest.raises(Killed):
+        run(store, tmp_path / "killed")
+    assert not (tmp_path / "killed/model.json").exists()
+    killer.clear()
+    assert run(store, tmp_path / "killed") == whole
+    assert original is module.EarlyStopping
+
+
+def test_a_training_killed_after_its_last_epoch_does_not_train_on(store, tmp_path, monkeypatch):
+    """Early stopping had ended it; the weights were not yet written."""
+    patient = {**TRAINING, "epochs": 8, "patience": 1, "learning_rate": 0.3}
+    whole = run(store, tmp_path / "whole", training=patient)
+    assert whole["training.csv"].count(b"\n") - 1 < 8
+    real_save = module.save_model
+    monkeypatch.setattr(module, "save_model", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        run(store, tmp_path / "killed", training=patient)
+    monkeypatch.setattr(module, "save_model", real_save)
+    assert run(store, tmp_path / "killed", training=patient) == whole
+
+
+def test_the_best_epoch_is_kept_beside_the_last(store, tmp_path):
+    run(store, tmp_path / "a", training={**TRAINING, "learning_rate": 0.3, "epochs": 4, "patience": 4})
+    rows = [line.split(",") for line in (tmp_path / "a/training.csv").read_text().splitlines()]
+    losses = [float(row[rows[0].index("valid_loss")]) for row in rows[1:]]
+    best = json.loads((tmp_path / "a/model.json").read_text())["best_epoch"]
+    assert best == 1 + losses.index(min(losses))
+    weights = [load_file(tmp_path / "a" / name) for name in FILES[:2]]
+    assert (best == len(losses)) == all(torch.equal(weights[0][k], weights[1][k]) for k in weights[0])
+
+
+def test_twins(store, tmp_path):
+    run(store, tmp_path / "random", twin="random")
+    network, meta = load_model(tmp_path / "random")
+    untrained = module.AccessibilityNetwork(network.config, torch.Generator().manual_seed(1))
+    assert all(torch.equal(a, b) for a, b in zip(network.parameters(), untrained.parameters(), strict=True))
+    assert meta["twin"] == "random"
+    run(store, tmp_path / "ablated", twin="ablated")
+    ablated, _ = load_model(tmp_path / "ablated")
+    assert len(ablated.recurrent) == 0
+    assert not torch.equal(ablated.stem.weight, network.stem.weight)
+
+
+def test_test_contigs_do_not_touch_the_weights(store, tmp_path):
+    """Other bases and cuts on the test contig, other store hash, same weights."""
+    import numpy as np
+
+    other = make_store(tmp_path / "other")
+    codes = np.load(other.path / "four.codes.npy")
+    np.save(other.path / "four.codes.npy", codes[::-1])
+    assert (
+        run(other.path, tmp_path / "b")["model.safetensors"]
+        == run(store, tmp_path / "a")["model.safetensors"]
+    )
+
+
+def test_mistakes_are_named(store, tmp_path):
+    with pytest.raises(InputError, match="wanted one of none, random, ablated"):
+        run(store, tmp_path / "x", twin="shuffled")
+    with pytest.raises(InputError, match="track 'methylation'"):
+        run(store, tmp_path / "x", network={**NETWORK, "inputs": ["sequence", "methylation"]})
+    with pytest.raises(InputError, match="f9"):
+        run(store, tmp_path / "x", fold="f9")
+    assert not (tmp_path / "x/model.json").exists()
