@@ -9,7 +9,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from gatescope.atac.bigwig import read_bigwig
-from gatescope.data.oracle import posterior_open
+from gatescope.data.oracle import posterior_called, posterior_open
 from gatescope.data.planted import N_PHASES, OPEN_PHASES, PlantedModel, draw_sequence, draw_walk
 from gatescope.data.simulate import simulate
 from gatescope.errors import InputError
@@ -197,3 +197,16 @@ def test_too_small_a_genome_is_refused(tmp_path, contigs, contig_bp):
     with pytest.raises(InputError, match="at least 3"):
         simulate(tmp_path / "x", contigs=contigs, contig_bp=contig_bp)
     assert not (tmp_path / "x").exists()
+
+
+def test_called_peaks_blur_the_posterior_as_drawing_edges_does():
+    """A known region whose two edges move: the mean of many drawn peaks."""
+    rng = np.random.default_rng(2)
+    state = np.zeros(400)
+    state[150:260] = 1
+    drawn = np.zeros(400)
+    moves = np.rint(rng.normal(0, 4.0, (20_000, 2))).astype(int)
+    for first, last in moves:
+        drawn[150 + first : 260 + last] += 1 / len(moves)
+    assert np.abs(posterior_called(state, 4.0) - drawn).max() < 0.015
+    assert np.array_equal(posterior_called(state, 0.0), state)

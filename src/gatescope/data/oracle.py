@@ -4,10 +4,12 @@ Forward-backward over the five phases of `gatescope.data.planted.PlantedModel`, 
 the true background composition, in units of the background likelihood (a background base has ratio 1, so
 only motif-like stretches carry evidence). No predictor that reads the sequence alone can rank bases better.
 
-Public names: `posterior_open`.
+Public names: `posterior_open`, `posterior_called`.
 """
 
 import numpy as np
+from scipy.ndimage import convolve1d
+from scipy.stats import norm
 
 from gatescope.data.planted import N_PHASES, OPEN_PHASES, PlantedModel
 from gatescope.genome.sequence import UNKNOWN
@@ -61,6 +63,26 @@ def posterior_open(model: PlantedModel, codes: np.ndarray, gc: np.ndarray) -> np
     turned[: len(evidence) - width + 1] = evidence[: len(evidence) - width + 1][::-1]
     a, log_a = _sweep(base.T, rates.swapaxes(1, 2), turned, width, start=np.ones(N_PHASES))
     return _combine(base, rates, evidence, width, forward, (a[::-1], log_a[::-1])).T
+
+
+def posterior_called(posterior: np.ndarray, jitter_bp: float) -> np.ndarray:
+    """Return the probability that a base lies in a *called* peak, whose edges are off by rounded normal steps.
+
+    Networks learn from called peaks and are scored on them. An edge at s that moves by d covers base t if
+    t >= s + d: the posterior of the true state, convolved with the distribution of d.
+
+    Parameters
+    ----------
+    posterior : float64, shape (..., L)
+    jitter_bp : float
+        Standard deviation of an edge, in bp.
+    """
+    if jitter_bp == 0:
+        return posterior
+    reach = int(np.ceil(5 * jitter_bp))
+    steps = np.arange(-reach, reach + 1)
+    weights = norm.cdf((steps + 0.5) / jitter_bp) - norm.cdf((steps - 0.5) / jitter_bp)
+    return convolve1d(posterior, weights / weights.sum(), axis=-1, mode="nearest")
 
 
 def _sweep(base: np.ndarray, rates: np.ndarray, evidence: np.ndarray, width: int, start: np.ndarray):

@@ -14,7 +14,7 @@ import pandas as pd
 import pyfaidx
 
 from gatescope.atac.bigwig import BigWigWriter, TrackInfo, write_sidecar
-from gatescope.data.oracle import posterior_open
+from gatescope.data.oracle import posterior_called, posterior_open
 from gatescope.data.planted import PlantedModel, Walk, draw_sequence, draw_walk
 from gatescope.errors import InputError
 from gatescope.files import replacing_folder, write_json
@@ -79,6 +79,7 @@ def simulate(output: Path | str, *, seed: int = 1, contigs: int = 8, contig_bp: 
     planted = _copy_low_mappability(model, planted, rng)
     fragments = pd.concat([_draw_fragments(model, contig, rng) for contig in planted])
     posterior = posterior_open(model, np.stack([c.codes for c in planted]), np.stack([c.gc for c in planted]))
+    posterior = posterior_called(posterior, model.peak_jitter_bp)
     with replacing_folder(output) as folder:
         _write_inputs(folder, model, planted, fragments, rng)
         _write_truth(folder / "truth", model, planted, posterior, seed)
@@ -197,7 +198,8 @@ def _write_truth(folder: Path, model: PlantedModel, planted, posterior: np.ndarr
             unit="probability",
             range=(0.0, 1.0),
             gaps="missing",
-            description="P(accessible) given the whole sequence and the true parameters: nobody can do better",
+            description="P(base lies in a called peak) given the whole sequence and the true parameters: nobody "
+            "who reads the sequence alone can do better",
         ),
     )
     parameters = {key: value for key, value in asdict(model).items() if key != "motifs"}

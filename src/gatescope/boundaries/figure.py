@@ -1,0 +1,90 @@
+"""How does the profile look? One figure per run: two directions by two crossings.
+
+Public names: `Panel`, `draw_profiles`.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gatescope.boundaries.profile import CROSSINGS, DIRECTIONS, ProfileShape, offsets_of
+from gatescope.figures import GATE_COLOURS, INK, MUTED, REGION, new_figure, save_figure
+
+_READING = {"fwd": "Reading forward", "rev": "Reading in reverse"}
+_CROSSING = {"entry": "into accessible regions", "exit": "out of accessible regions"}
+
+
+class Panel(NamedTuple):
+    """One panel: mean forget gates by offset, each of shape (2 * profile_bp,), values 0-1."""
+
+    unit: int
+    n_boundaries: int
+    chosen: NDArray[np.float64]
+    null_low: NDArray[np.float64]
+    null_high: NDArray[np.float64]
+    twin: NDArray[np.float64]
+    unit_mean: NDArray[np.float64]
+
+
+def draw_profiles(
+    panels: Mapping[tuple[str, str], Panel], shape: ProfileShape, run: str, path: Path | str
+) -> None:
+    """Draw the chosen unit of each direction at entry and exit, over offsets ``[-flank_bp, flank_bp)``.
+
+    Parameters
+    ----------
+    panels : mapping of (direction, crossing) to Panel
+    shape : ProfileShape
+    run : str
+        Name of the run, for the title.
+    path : Path or str
+        SVG or PNG file.
+    """
+    figure, axes = new_figure(2, 2, width_in=7.6, height_in=6.0, sharex=True, sharey=True)
+    for row, direction in enumerate(DIRECTIONS):
+        for column, crossing in enumerate(CROSSINGS):
+            _draw_panel(axes[row, column], panels[direction, crossing], direction, crossing, shape)
+    figure.supxlabel(
+        "offset from boundary in reading direction (bp); 0 = first base read beyond it", fontsize=9
+    )
+    figure.supylabel("mean forget gate (1 keeps the memory, 0 erases it)", fontsize=9)
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(
+        handles,
+        labels,
+        title=f"Does {run} let go of its memory at the edges of accessible regions?",
+        title_fontproperties={"weight": "bold", "size": 10.5},
+        alignment="left",
+        loc="outside upper center",
+        ncols=2,
+        fontsize=8,
+        frameon=False,
+    )
+    save_figure(figure, path)
+
+
+def _draw_panel(axis, panel: Panel, direction: str, crossing: str, shape: ProfileShape) -> None:
+    """Draw one direction and crossing."""
+    offsets = offsets_of(shape.profile_bp)
+    inside = (0, shape.flank_bp) if crossing == "entry" else (-shape.flank_bp, 0)
+    axis.axvspan(*inside, color=REGION, alpha=0.16, linewidth=0)
+    axis.axvline(0, color=INK, linewidth=0.6)
+    label = "inside the\naccessible region"
+    axis.text(np.mean(inside), 0.03, label, ha="center", va="bottom", fontsize=7.5, color=INK)
+    red = GATE_COLOURS["forget_gate"]
+    axis.plot(offsets, panel.chosen, color=red, linewidth=1.4, zorder=3, label="chosen unit, trained network")
+    axis.plot(
+        offsets, panel.twin, color=INK, linewidth=0.9, linestyle="--", label="same unit, untrained network"
+    )
+    elsewhere = "chosen unit, same boundaries moved elsewhere (95 % of shifts)"
+    low, high = panel.null_low, panel.null_high
+    axis.fill_between(offsets, low, high, color=MUTED, alpha=0.45, linewidth=0, label=elsewhere)
+    axis.plot(offsets, panel.unit_mean, color=MUTED, linewidth=1.3, linestyle=":", label="mean of all units")
+    axis.set(xlim=(-shape.flank_bp, shape.flank_bp), ylim=(0, 1))
+    named = f"{_READING[direction]}, {_CROSSING[crossing]}"
+    axis.set_title(named, fontsize=9, fontweight="bold", loc="left", pad=14)
+    counted = f"unit {panel.unit}, mean of {panel.n_boundaries} boundaries"
+    axis.text(0, 1.02, counted, transform=axis.transAxes, fontsize=8, color=INK)

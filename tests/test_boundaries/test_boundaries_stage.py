@@ -1,0 +1,182 @@
+"""The stage from folders to folder: choice of units, tables, verdict, figure, bytes, refusals."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from gate_worlds import HIGH, base_at, make_world, plant
+
+from gatescope.boundaries.boundaries import boundaries
+from gatescope.boundaries.measure import read_settings
+from gatescope.errors import InputError
+
+SETTINGS = {
+    "profile_bp": 120,
+    "flank_bp": 100,
+    "dip_bp": 25,
+    "shifts": 99,
+    "bootstraps": 200,
+    "min_boundaries": 10,
+}
+
+
+def run(world, **changes):
+    arguments = {**world.paths(), "settings": SETTINGS, "seed": 1, **changes}
+    boundaries(**arguments)
+    folder = arguments["output"]
+    profile = pd.read_csv(folder / "profile.tsv", sep="\t", dtype={"unit": str})
+    units = pd.read_csv(folder / "units.tsv", sep="\t")
+    return profile, units, json.loads((folder / "verdict.json").read_text())
+
+
+def selected(units):
+    return dict(units[units["selected"]].groupby("direction")["unit"].first())
+
+
+def test_planted_resets_are_found_chosen_and_supported(tmp_path):
+    world = make_world(tmp_path)
+    profile, units, content = run(world)
+    assert selected(units) == {"fwd": 1, "rev": 2}
+    assert content["verdict"] == "supported"
+    for direction, offset in (("fwd", 4), ("rev", 6)):
+        evidence = content["directions"][direction]
+        assert (evidence["offset"], evidence["lowest_offset"]) == (offset, offset)
+        assert evidence["drop_test"] == pytest.approx(0.95 - 0.05, abs=0.02)
+        assert evidence["p_fwer"] == 0.01
+        assert evidence["twin_largest_drop"] < 0.05
+        assert evidence["n_units"] == 6
+    # the regions of the test contigs, less those too near an end
+    n_test = world.regions["chrom"].isin(["test1", "test2"]).sum()
+    n_used = content["directions"]["fwd"]["n_boundaries"]
+    assert n_test - 4 <= n_used <= n_test
+    mean = profile[(profile["unit"] == "mean")].groupby(["direction", "crossing", "offset"])["forget"].first()
+    each = profile[profile["unit"] != "mean"].groupby(["direction", "crossing", "offset"])["forget"].mean()
+    np.testing.assert_allclose(mean, each, rtol=1e-5)
+
+
+def test_tables_hold_every_unit_direction_crossing_and_offset(tmp_path):
+    profile, units, _ = run(make_world(tmp_path))
+    assert len(profile) == 4 * (3 + 1) * 240
+    assert list(profile.columns) == [
+        "direction", "crossing", "unit", "offset", "forget", "null_low", "null_high", "twin",
+    ]  # fmt: skip
+    assert len(units) == 4 * 3
+    assert not units.isna().any().any()
+    assert (units["p_fwer"] >= units["p"] - 1e-9).all()
+    fell = units[units["selected"] & (units["crossing"] == "entry")]
+    assert (fell["dip_test"] < 0).all()
+    assert (fell["dip_logit_test"] < 0).all()
+    assert (fell[["p", "p_fwer", "p_dip", "p_dip_fwer"]] == 0.01).all(axis=None)
+    assert (
+        (fell["forget_min_low"] <= fell["forget_min"]) & (fell["forget_min"] <= fell["forget_min_high"])
+    ).all()
+    # ln f goes from about -0.05 to -3.05: the half-life is cut to 1/62
+    assert fell["log2_half_life_ratio"].between(-6.2, -5.7).all()
+    inside = profile[(profile["null_low"] <= profile["forget"]) & (profile["forget"] <= profile["null_high"])]
+    assert 0.9 < len(inside) / len(profile) < 1
+
+
+def test_units_are_chosen_without_a_look_at_the_test_contigs(tmp_path):
+    world = make_world(tmp_path)
+    _, before, _ = run(world)
+    rng = np.random.default_rng(11)
+    for contig in ("test1", "test2"):
+        world.units[contig] = HIGH + rng.standard_normal(world.units[contig].shape)
+    known = world.regions[world.regions["chrom"].isin(["test1", "test2"])]
+    plant(world.units, known, "fwd", "entry", 0, 2)  # the test contigs now favour another unit
+    _, after, content = run(world.write())
+    assert selected(after) == selected(before)
+    columns = ["direction", "crossing", "unit", "drop_valid"]
+    pd.testing.assert_frame_equal(after[columns], before[columns])
+    assert content["verdict"] == "not supported"
+
+
+def test_an_untrained_net_is_never_supported(tmp_path):
+    world = make_world(tmp_path)
+    world.twin = world.units
+    _, _, content = run(world.write())
+    assert content["verdict"] == "not supported"
+    assert "untrained network falls as far" in content["directions"]["fwd"]["reason"]
+
+
+def test_a_fall_at_the_exit_is_no_entry(tmp_path):
+    world = make_world(tmp_path)
+    known = world.regions[world.regions["chrom"] != "train1"]
+    for region in known.itertuples():  # undo the entries
+        for direction, unit, offset in ((0, 1, 4), (1, 2, 6)):
+            at = base_at(region, ("fwd", "rev")[direction], "entry", offset)
+            if 0 <= at < world.lengths[region.chrom]:
+                world.units[region.chrom][direction, unit, at] = HIGH
+    plant(world.units, known, "fwd", "exit", 0, 5)
+    _, units, content = run(world.write())
+    assert content["verdict"] == "not supported"
+    row = units.query("direction == 'fwd' and crossing == 'exit' and unit == 0").iloc[0]
+    assert (row["drop_offset"], row["p_fwer"]) == (5, 0.01)
+    assert row["drop_test"] > 0.8
+
+
+def test_same_inputs_and_seed_give_the_same_bytes(tmp_path):
+    world = make_world(tmp_path)
+    for name in ("one", "two"):
+        run(world, output=tmp_path / name)
+    files = sorted(path.name for path in (tmp_path / "one").iterdir())
+    assert files == ["profile.svg", "profile.tsv", "units.tsv", "verdict.json"]
+    for file in files:
+        assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes(), file
+
+
+def test_another_seed_moves_the_null_but_not_the_effect(tmp_path):
+    world = make_world(tmp_path)
+    _, one, _ = run(world, output=tmp_path / "one")
+    _, two, _ = run(world, output=tmp_path / "two", seed=2)
+    np.testing.assert_array_equal(one["drop_test"], two["drop_test"])
+    assert (one["null_drop_mean"] != two["null_drop_mean"]).any()
+
+
+def test_the_figure_says_what_it_shows(tmp_path):
+    run(make_world(tmp_path))
+    text = (tmp_path / "boundaries" / "profile.svg").read_text()
+    for words in (
+        "offset from boundary in reading direction (bp)",
+        "accessible region",
+        "untrained",
+        "unit 1,",
+    ):
+        assert words in text, words
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"dip": 25}, "unknown dip; known are"),
+        ({"shifts": 0}, "at least 1"),
+        ({"dip_bp": 300}, "0 < dip_bp < flank_bp"),
+    ],
+)
+def test_bad_settings(settings, words):
+    with pytest.raises(InputError, match=words):
+        read_settings(settings)
+
+
+def test_traces_of_other_networks_are_refused(tmp_path):
+    world = make_world(tmp_path)
+    with pytest.raises(InputError, match="trace of weights cd"):
+        run(world, trace=tmp_path / "twin")
+    with pytest.raises(InputError, match=r"trace the untrained twin sequence\.f1\.1\.random"):
+        run(world, twin=tmp_path / "trace")
+
+
+def test_what_does_not_fit_is_refused_and_leaves_nothing(tmp_path):
+    world = make_world(tmp_path)
+    with pytest.raises(InputError, match=r"contigs .* lies 12000 bp inside"):
+        run(world, settings={**SETTINGS, "profile_bp": 12_000})
+    world.twin = {contig: array[:, :2] for contig, array in world.twin.items()}
+    with pytest.raises(InputError, match="2 units, the run has 3"):
+        run(world.write())
+    world.twin = world.units
+    world.write()
+    (tmp_path / "trace" / "units" / "test2.npy").unlink()
+    with pytest.raises(InputError, match=r"test2\.npy"):
+        run(world)
+    assert not (tmp_path / "boundaries").exists()
