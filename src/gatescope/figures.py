@@ -37,7 +37,9 @@ _STYLE: dict[str, Any] = {
 }
 
 
-def new_figure(rows: int = 1, columns: int = 1, width_in: float = 7.0, height_in: float = 3.0, **subplots: Any):
+def new_figure(
+    rows: int = 1, columns: int = 1, width_in: float = 7.0, height_in: float = 3.0, **subplots: Any
+):
     """Return ``(figure, axes)`` in the house style; `axes` is always a 2-D array (rows, columns)."""
     with matplotlib.rc_context(_STYLE):
         return plt.subplots(rows, columns, figsize=(width_in, height_in), squeeze=False, **subplots)

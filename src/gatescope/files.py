@@ -1,4 +1,4 @@
-"""How does a file come to exist whole, or not at all?
+"""How does a file come to exist: whole, or not at all.
 
 Public names: `replacing_file`, `replacing_folder`, `file_hash`, `read_json`, `write_json`, `write_table`.
 """

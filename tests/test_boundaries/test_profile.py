@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 from gate_worlds import (
     CROSSINGS,
-    DIRECTIONS,
     HIGH,
     LOW,
     ArrayUnits,
@@ -22,7 +21,6 @@ from hypothesis import strategies as st
 
 from gatescope.boundaries.profile import (
     ProfileShape,
-    UnitStore,
     dip,
     drop,
     drop_offset,
@@ -34,6 +32,7 @@ from gatescope.boundaries.profile import (
     offsets_of,
 )
 from gatescope.errors import InputError
+from gatescope.trace.units import DIRECTIONS, UnitStore
 
 SHAPE = ProfileShape(profile_bp=120, flank_bp=100, dip_bp=25)
 LENGTHS = {"a": 9000, "b": 7001}

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from tiny_store import LENGTHS, make_store
 from torch.utils.data import DataLoader
 
 from gatescope.data.sampler import MAX_CUTS_PER_BP, EpochSampler, Sampling, TiledWindows, TrainingBatches
 from gatescope.errors import InputError
 from gatescope.genome.sequence import one_hot
+from tiny_store import LENGTHS, make_store
 
 
 @pytest.fixture

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from tiny_store import LENGTHS, make_store
 
 from gatescope.model import predict as module
 from gatescope.model.network import AccessibilityNetwork, NetworkConfig
 from gatescope.model.predict import predict_contig
+from tiny_store import LENGTHS, make_store
 
 
 @pytest.fixture

@@ -7,12 +7,12 @@ import lightning
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny_store import make_store
 
 from gatescope.errors import InputError
 from gatescope.model import train as module
 from gatescope.model.persist import load_model
 from gatescope.model.train import train
+from tiny_store import make_store
 
 NETWORK = {"stem_channels": 8, "stem_width_bp": 9, "hidden_units": 4, "layers": 2, "dropout": 0.2}
 TRAINING = {

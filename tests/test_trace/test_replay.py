@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from oracles.lstm import run_lstm
 
 from gatescope.model.network import AccessibilityNetwork, NetworkConfig
 from gatescope.trace import replay as replay_module
 from gatescope.trace.certificate import Certificate, ReplayError
 from gatescope.trace.replay import cells_of, fused, scan, trace_lstm, trace_windows
+from oracles.lstm import run_lstm
 
 FIELDS = ("input_logit", "forget_logit", "candidate", "output_logit", "cell", "hidden")
 

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from oracles.lstm import run_lstm
-from tiny_store import make_store
 
 from gatescope.genome.sequence import one_hot
 from gatescope.model.network import AccessibilityNetwork, NetworkConfig
 from gatescope.trace.stream import stream_contig
+from oracles.lstm import run_lstm
+from tiny_store import make_store
 
 
 @pytest.fixture
@@ -78,3 +78,19 @@ def test_an_event_is_found_at_its_base_in_its_direction(store):
     fires = np.flatnonzero((codes[1:] == 2) & (codes[:-1] == 2)) + 1
     for direction in (0, 1):
         assert np.array_equal(np.flatnonzero(values[direction, 0] < 0), fires)
+
+
+def test_the_other_strand_gives_the_mirrored_trace(store, tmp_path):
+    """Read the reverse complement with the stem turned and the directions swapped: the same gates, mirrored."""
+    network, turned = make_network(), make_network()
+    with torch.no_grad():
+        turned.stem.weight.copy_(network.stem.weight.flip(1, 2))  # ACGT backwards is its complement
+        for name, parameter in turned.recurrent[0].named_parameters():
+            other = name.removesuffix("_reverse") if name.endswith("_reverse") else f"{name}_reverse"
+            parameter.copy_(getattr(network.recurrent[0], other))
+    codes = np.asarray(store.codes("three"))
+    reverse = make_store(tmp_path / "reverse")
+    np.save(reverse.path / "three.codes.npy", np.where(codes < 4, 3 - codes, codes)[::-1])
+    straight, _ = collect(network, store, "three")
+    mirrored, _ = collect(turned, reverse, "three")
+    assert np.abs(straight - mirrored[::-1, :, ::-1]).max() <= 1e-12

@@ -16,12 +16,13 @@ import pandas as pd
 
 from gatescope.boundaries.figure import Panel, draw_profiles
 from gatescope.boundaries.measure import GateData, Measured, draw_contig_shifts, measure, read_settings
-from gatescope.boundaries.profile import CROSSINGS, DIRECTIONS, UnitStore, offsets_of
+from gatescope.boundaries.profile import CROSSINGS, offsets_of
 from gatescope.boundaries.verdict import DirectionEvidence, RunFacts, judge_run
 from gatescope.data.store import EncodedStore
 from gatescope.errors import InputError
 from gatescope.files import read_json, replacing_folder, write_json, write_table
 from gatescope.resample import max_p, tail_p
+from gatescope.trace.units import DIRECTIONS, UnitStore
 
 log = logging.getLogger(__name__)
 

@@ -16,11 +16,9 @@ from scipy.special import expit
 from gatescope.boundaries.null import CircularShiftNull
 from gatescope.boundaries.profile import (
     CROSSINGS,
-    DIRECTIONS,
     MeanProfiles,
     ProfileShape,
     Sites,
-    UnitStore,
     dip,
     drop,
     drop_offset,
@@ -33,6 +31,7 @@ from gatescope.boundaries.profile import (
 from gatescope.boundaries.verdict import VerdictRule
 from gatescope.errors import InputError
 from gatescope.resample import bootstrap_means, draw_shifts, interval
+from gatescope.trace.units import DIRECTIONS, UnitStore
 
 log = logging.getLogger(__name__)
 

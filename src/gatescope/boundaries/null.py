@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from scipy import fft
 from scipy.special import expit
 
-from gatescope.boundaries.profile import DIRECTIONS, Sites, UnitStore
+from gatescope.boundaries.profile import Sites
+from gatescope.trace.units import DIRECTIONS, UnitStore
 
 
 class CircularShiftNull:

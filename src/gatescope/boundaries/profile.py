@@ -3,14 +3,13 @@
 Directions, crossings and offsets follow ``docs/glossary.md``: offset 0 is the first base that the direction
 reads *beyond* the boundary; negative offsets were read before it.
 
-Public names: `DIRECTIONS`, `CROSSINGS`, `ProfileShape`, `UnitStore`, `Sites`, `find_sites`, `offsets_of`,
+Public names: `CROSSINGS`, `ProfileShape`, `Sites`, `find_sites`, `offsets_of`,
 `gate_positions`, `gather`, `mean_profiles`, `MeanProfiles`, `flank_mean`, `drop`, `drop_offset`,
 `lowest_offset`, `dip`.
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -19,8 +18,8 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from gatescope.errors import InputError
+from gatescope.trace.units import DIRECTIONS, UnitStore
 
-DIRECTIONS = ("fwd", "rev")
 CROSSINGS = ("entry", "exit")
 
 #: Which edge of a region a direction crosses when it enters or leaves it.
@@ -59,62 +58,6 @@ class ProfileShape:
                 "wanted 0 < dip_bp < flank_bp <= profile_bp",
                 where="config: boundaries",
             )
-
-
-class UnitStore:
-    """Read the forget-gate logits of one traced run, one unit of one contig at a time.
-
-    Parameters
-    ----------
-    folder : Path or str
-        ``trace/{run}``; its ``units/{contig}.npy`` are float32 (D, H, L), genomic order in both directions.
-    lengths : mapping of str to int
-        Contig lengths in bp, to check the arrays against.
-
-    Raises
-    ------
-    InputError
-        If an array is missing or does not fit the contig.
-    """
-
-    def __init__(self, folder: Path | str, lengths: Mapping[str, int]) -> None:
-        self.folder = Path(folder)
-        self._lengths = lengths
-        self._open: dict[str, NDArray[np.float32]] = {}
-
-    def logits(self, contig: str, direction: int, unit: int) -> NDArray[np.float32]:
-        """Return the logits of one unit, shape (L,), float32, genomic order, memory-mapped."""
-        return self._array(contig)[direction, unit]
-
-    def n_units(self, contig: str) -> int:
-        """Return the number of units H of each direction."""
-        return self._array(contig).shape[1]
-
-    def _array(self, contig: str) -> NDArray[np.float32]:
-        if contig not in self._open:
-            self._open[contig] = self._map(contig)
-        return self._open[contig]
-
-    def _map(self, contig: str) -> NDArray[np.float32]:
-        """Memory-map the array of one contig and check its shape."""
-        path = self.folder / "units" / f"{contig}.npy"
-        if not path.is_file():
-            raise InputError(
-                f"no traced units for contig {contig!r}",
-                where=path,
-                cause="trace ran for other contigs, or its temporary units folder was removed",
-                remedy="run gatescope trace again",
-            )
-        array = np.load(path, mmap_mode="r")
-        wanted = (len(DIRECTIONS), "H", self._lengths[contig])
-        if array.ndim != 3 or (array.shape[0], array.shape[2]) != (wanted[0], wanted[2]):
-            raise InputError(
-                f"shape {array.shape}, wanted (directions, units, bases) = {wanted}",
-                where=path,
-                cause="trace and encoded store come from different genomes",
-                remedy="run gatescope trace again",
-            )
-        return array
 
 
 class Sites(NamedTuple):

@@ -44,9 +44,9 @@ class PlantedModel:
 
     phase_bp: tuple[float, ...] = (600.0, 600.0, 110.0, 110.0, 110.0)
     motif_fidelity: float = 0.97
-    lone_entry_per_bp: float = 1 / 2500
-    lone_exit_per_bp: float = 1 / 8000
-    scrambled_per_bp: float = 1 / 3000
+    lone_entry_per_bp: float = 1 / 8000
+    lone_exit_per_bp: float = 1 / 20_000
+    scrambled_per_bp: float = 1 / 4000
     gc_levels: tuple[float, float] = (0.36, 0.46)
     gc_segment_bp: float = 12_000.0
     gap_bp: tuple[int, int] = (400, 2500)

@@ -1,6 +1,7 @@
 """Where does the network find its data? The encoded store: memory-mapped arrays and a table of regions.
 
-Public names: `FORMAT_VERSION`, `NOT_SCORED`, `ContigArrays`, `EncodedStore`, `write_store`. The layout is
+Public names: `FORMAT_VERSION`, `NOT_SCORED`, `ContigArrays`, `EncodedStore`, `write_store`,
+`contig_file_stem`. The layout is
 specified in ``docs/formats.md``.
 """
 
@@ -223,9 +224,13 @@ def _save_arrays(folder: Path, contig: str, arrays: ContigArrays) -> None:
         np.save(folder / _array_file(contig, name), array, allow_pickle=False)
 
 
+def contig_file_stem(contig: str) -> str:
+    """Return a contig's name as files carry it: FASTA allows a slash, a file system does not."""
+    return contig.replace("%", "%25").replace("/", "%2F")
+
+
 def _array_file(contig: str, name: str) -> str:
-    """Return the file name of an array; FASTA allows a slash in a contig's name, a file system does not."""
-    return f"{contig.replace('%', '%25').replace('/', '%2F')}.{name}.npy"
+    return f"{contig_file_stem(contig)}.{name}.npy"
 
 
 def _read_meta(folder: Path) -> dict[str, Any]:

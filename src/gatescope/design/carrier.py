@@ -32,7 +32,8 @@ from gatescope.model.network import AccessibilityNetwork
 from gatescope.model.persist import load_model
 from gatescope.model.runtime import exact_arithmetic, prepare_torch
 from gatescope.trace.certificate import Certificate
-from gatescope.trace.replay import DIRECTIONS, Cell, cells_of, fused, replay
+from gatescope.trace.replay import Cell, cells_of, fused, replay
+from gatescope.trace.units import DIRECTIONS
 
 log = logging.getLogger(__name__)
 

@@ -28,13 +28,13 @@ class ContigPrediction(NamedTuple):
 
 
 def predict_contig(
-    network: AccessibilityNetwork, store: EncodedStore, contig: str, *, both_strands: bool = True
+    network: AccessibilityNetwork, store: EncodedStore, contig: str, *, both_strands: bool
 ) -> ContigPrediction:
     """Predict a whole contig of an encoded store.
 
     Each base is predicted from a window that holds at least `CONTEXT_BP` on both sides of it, or as much as
-    the contig has. With `both_strands` the reverse complement is read as well and the two predictions (cuts per
-    bp, probabilities) are averaged.
+    the contig has. With `both_strands`, right for a network that was trained on both, the reverse complement is
+    read as well and the two predictions (cuts per bp, probabilities) are averaged.
 
     Parameters
     ----------

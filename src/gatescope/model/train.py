@@ -6,7 +6,7 @@ Public names: `train`, `Training`.
 import logging
 import shutil
 import warnings
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,7 @@ class Training:
     weight_decay: float = 1e-3
     gradient_clip: float = 1.0
     patience: int = 5
-    sampling: Sampling = Sampling()
+    sampling: Sampling = field(default_factory=Sampling)
     device: str = "auto"
 
     @property
@@ -194,7 +194,9 @@ def _loaders(
             where=f"folds: {fold.name}",
         )
     sampler = EpochSampler(plan.batches_per_epoch)
-    sampler.set_epoch(epochs_done)  # Lightning fetches the first batch of a resumed epoch before it says which
+    sampler.set_epoch(
+        epochs_done
+    )  # Lightning fetches the first batch of a resumed epoch before it says which
     return DataLoader(batches, batch_size=None, sampler=sampler), DataLoader(valid, batch_size=None)
 
 

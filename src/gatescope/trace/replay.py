@@ -25,8 +25,6 @@ from gatescope.model.network import AccessibilityNetwork
 from gatescope.model.runtime import exact_arithmetic
 from gatescope.trace.certificate import Certificate
 
-DIRECTIONS = ("fwd", "rev")
-
 
 class Cell(NamedTuple):
     """The weights of one layer and direction, rows in torch's order i, f, g, o."""

@@ -18,8 +18,9 @@ from torch.nn.functional import softplus
 from gatescope.atac.bigwig import BigWigWriter, TrackInfo, write_sidecar
 from gatescope.model.network import AccessibilityNetwork
 from gatescope.trace.certificate import Certificate
-from gatescope.trace.replay import DIRECTIONS, cells_of
+from gatescope.trace.replay import cells_of
 from gatescope.trace.stream import Chunk
+from gatescope.trace.units import DIRECTIONS, unit_file
 
 GATES = ("forget_gate", "input_gate", "output_gate")
 _MEANING = {
@@ -61,7 +62,7 @@ class Census:
         lstm = network.recurrent[0]
         assert isinstance(lstm, nn.LSTM)
         hidden = network.config.hidden_units
-        self._bias = [(c.bias_ih + c.bias_hh)[hidden : 2 * hidden].double() for c in cells_of(lstm)]
+        self._bias = [(c.bias_ih + c.bias_hh)[hidden : 2 * hidden].detach().double() for c in cells_of(lstm)]
         self._bases = 0
         self._sum, self._low, self._high = (np.zeros((len(DIRECTIONS), hidden)) for _ in range(3))
         self._min, self._max = np.ones_like(self._sum), np.zeros_like(self._sum)
@@ -124,7 +125,7 @@ class UnitLogits:
         logits = chunk.gates.forget_logit[0].T.float().cpu().numpy()  # (H, L)
         if self._array is None:
             shape = (len(DIRECTIONS), len(logits), self._length)
-            path = self._folder / f"{self._contig}.npy"
+            path = self._folder / unit_file(self._contig)
             self._array = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
         self._array[chunk.direction, :, chunk.start : chunk.end] = logits
 

@@ -21,9 +21,9 @@ from gatescope.model.persist import load_model
 from gatescope.model.runtime import prepare_torch
 from gatescope.stages import STAGE_VERSIONS
 from gatescope.trace.certificate import Certificate
-from gatescope.trace.replay import DIRECTIONS
 from gatescope.trace.sinks import Census, GateTracks, Sink, UnitLogits
 from gatescope.trace.stream import stream_contig
+from gatescope.trace.units import DIRECTIONS
 
 log = logging.getLogger(__name__)
 

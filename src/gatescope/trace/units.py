@@ -1,0 +1,79 @@
+"""Where do the forget gates of single units rest between `trace` and `boundaries`? One array per contig.
+
+Torch-free: this is the seam that `boundaries` reads.
+
+Public names: `DIRECTIONS`, `UnitStore`, `unit_file`.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gatescope.data.store import contig_file_stem
+from gatescope.errors import InputError
+
+#: Axis D of every trace: reading left to right, reading right to left.
+DIRECTIONS = ("fwd", "rev")
+
+
+def unit_file(contig: str) -> str:
+    """Return the name of a contig's array, float32 (D, H, L), in the `units` folder of a trace."""
+    return f"{contig_file_stem(contig)}.npy"
+
+
+class UnitStore:
+    """Read the forget-gate logits of one traced run, one unit of one contig at a time.
+
+    Parameters
+    ----------
+    folder : Path or str
+        ``trace/{run}``; its ``units/{contig}.npy`` are float32 (D, H, L), genomic order in both directions.
+    lengths : mapping of str to int
+        Contig lengths in bp, to check the arrays against.
+
+    Raises
+    ------
+    InputError
+        If an array is missing or does not fit the contig.
+    """
+
+    def __init__(self, folder: Path | str, lengths: Mapping[str, int]) -> None:
+        self.folder = Path(folder)
+        self._lengths = lengths
+        self._open: dict[str, NDArray[np.float32]] = {}
+
+    def logits(self, contig: str, direction: int, unit: int) -> NDArray[np.float32]:
+        """Return the logits of one unit, shape (L,), float32, genomic order, memory-mapped."""
+        return self._array(contig)[direction, unit]
+
+    def n_units(self, contig: str) -> int:
+        """Return the number of units H of each direction."""
+        return self._array(contig).shape[1]
+
+    def _array(self, contig: str) -> NDArray[np.float32]:
+        if contig not in self._open:
+            self._open[contig] = self._map(contig)
+        return self._open[contig]
+
+    def _map(self, contig: str) -> NDArray[np.float32]:
+        """Memory-map the array of one contig and check its shape."""
+        path = self.folder / "units" / unit_file(contig)
+        if not path.is_file():
+            raise InputError(
+                f"no traced units for contig {contig!r}",
+                where=path,
+                cause="trace ran for other contigs, or its temporary units folder was removed",
+                remedy="run gatescope trace again",
+            )
+        array = np.load(path, mmap_mode="r")
+        wanted = (len(DIRECTIONS), "H", self._lengths[contig])
+        if array.ndim != 3 or (array.shape[0], array.shape[2]) != (wanted[0], wanted[2]):
+            raise InputError(
+                f"shape {array.shape}, wanted (directions, units, bases) = {wanted}",
+                where=path,
+                cause="trace and encoded store come from different genomes",
+                remedy="run gatescope trace again",
+            )
+        return array

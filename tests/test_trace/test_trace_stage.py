@@ -1,0 +1,133 @@
+"""The stage: tracks read back as the replay, units on held-out contigs only, and nothing without a certificate."""
+
+import json
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from tiny_store import LENGTHS, make_store
+
+from gatescope.atac.bigwig import read_bigwig
+from gatescope.errors import InputError
+from gatescope.model.network import AccessibilityNetwork, NetworkConfig
+from gatescope.model.persist import load_model, save_model
+from gatescope.trace import stream as stream_module
+from gatescope.trace.certificate import ReplayError
+from gatescope.trace.stream import stream_contig
+from gatescope.trace.trace import trace
+
+GATES = {"forget_gate": "forget_logit", "input_gate": "input_logit", "output_gate": "output_logit"}
+
+
+@pytest.fixture
+def world(tmp_path):
+    store = make_store(tmp_path / "store")
+    config = NetworkConfig(targets=("state",), stem_channels=5, stem_width_bp=7, hidden_units=3)
+    network = AccessibilityNetwork(config, torch.Generator().manual_seed(2))
+    meta = {
+        "run": "small.f1.1",
+        "store": store.content_hash,
+        "fold": {"name": "f1", "test": ["four"], "valid": ["three"]},
+        "training": {"device": "cpu"},
+    }
+    save_model(tmp_path / "model", config, network.state_dict(), network.state_dict(), meta)
+    return tmp_path
+
+
+def gates_of(world, contig):
+    """Return per gate the values (D, H, L) of an independent pass in float64."""
+    store = make_store(world / "again")
+    network, _ = load_model(world / "model")
+    found = {gate: np.zeros((2, 3, LENGTHS[contig])) for gate in GATES}
+    for chunk in stream_contig(network.double(), store, contig, chunk_bp=10_000):
+        for gate, field in GATES.items():
+            logits = getattr(chunk.gates, field)[0].T
+            found[gate][chunk.direction, :, chunk.start : chunk.end] = torch.sigmoid(logits)
+    return found
+
+
+def test_mean_tracks_units_and_summary(world):
+    trace(world / "store", world / "model", world / "out", decimals=5)
+    for contig in LENGTHS:
+        gates = gates_of(world, contig)
+        for row, direction in enumerate(("fwd", "rev")):
+            for gate in GATES:
+                values = read_bigwig(world / f"out/{gate}.{direction}.mean.bw", contig)
+                assert np.abs(values - gates[gate][row].mean(0)).max() < 1e-5
+    sidecar = json.loads((world / "out/forget_gate.rev.mean.bw.json").read_text())
+    assert (sidecar["direction"], sidecar["gaps"], sidecar["resolution_bp"]) == ("rev", "missing", 1)
+    assert sidecar["certificate"]["max_error"] <= sidecar["certificate"]["tolerance"] == 5e-6
+    assert sorted(p.name for p in (world / "out/units").iterdir()) == ["four.npy", "three.npy"]
+    logits = np.load(world / "out/units/four.npy")
+    assert (logits.dtype, logits.shape) == (np.float32, (2, 3, 700))
+    expected = gates_of(world, "four")["forget_gate"]
+    assert np.abs(1 / (1 + np.exp(-logits.astype(float))) - expected).max() < 1e-5
+    summary = json.loads((world / "out/summary.json").read_text())
+    assert summary["contigs"] == LENGTHS
+    assert summary["certificate"]["positions"] == sum(LENGTHS.values())
+
+
+def test_census_counts_every_base(world):
+    trace(world / "store", world / "model", world / "out", contigs="held-out", tracks="none")
+    assert not list((world / "out").glob("*.bw"))
+    table = pd.read_csv(world / "out/units.tsv", sep="\t").set_index(["direction", "unit"])
+    forget = np.concatenate([gates_of(world, c)["forget_gate"] for c in ("three", "four")], axis=2)
+    network, _ = load_model(world / "model")
+    for row, direction in enumerate(("fwd", "rev")):
+        bias = network.recurrent[0].get_parameter(f"bias_ih_l0{'_reverse' if row else ''}")[3:6].tolist()
+        for unit in range(3):
+            line, values = table.loc[direction, unit], forget[row, unit]
+            assert line["mean"] == pytest.approx(values.mean(), rel=1e-4)
+            assert line["min"] == pytest.approx(values.min(), rel=1e-3)
+            assert line["share_above_0.9"] == pytest.approx((values > 0.9).mean(), abs=1e-3)
+            half_life = math.log(0.5) / math.log(1 / (1 + math.exp(-bias[unit])))
+            assert line["bias_half_life_bp"] == pytest.approx(half_life, rel=1e-4)
+
+
+def test_named_units_get_tracks_of_their_own(world):
+    table = pd.DataFrame(
+        [
+            ("fwd", "entry", 2, True),
+            ("fwd", "exit", 2, True),
+            ("rev", "entry", 0, True),
+            ("rev", "entry", 1, False),
+        ],
+        columns=["direction", "crossing", "unit", "selected"],
+    )
+    table.to_csv(world / "units.tsv", sep="\t", index=False)
+    trace(world / "store", world / "model", world / "out", units=world / "units.tsv", decimals=5)
+    gates = gates_of(world, "one")
+    for row, (direction, unit) in enumerate((("fwd", 2), ("rev", 0))):
+        values = read_bigwig(world / f"out/output_gate.{direction}.boundary_unit.bw", "one")
+        assert np.abs(values - gates["output_gate"][row, unit]).max() < 1e-5
+        sidecar = json.loads((world / f"out/output_gate.{direction}.boundary_unit.bw.json").read_text())
+        assert sidecar["hidden_unit"] == unit
+    assert not (world / "out/units").exists()
+
+
+def test_without_a_certificate_nothing_is_written(world, monkeypatch):
+    right = stream_module.replay
+
+    def off_by_one(cell, inputs, hidden, start):
+        return right(cell, inputs, hidden.roll(1, dims=1), start)
+
+    monkeypatch.setattr(stream_module, "replay", off_by_one)
+    with pytest.raises(ReplayError):
+        trace(world / "store", world / "model", world / "out")
+    assert [p for p in (world / "out").rglob("*") if p.is_file()] == []
+
+
+def test_data_of_another_encoding_are_refused(world):
+    make_store(world / "other", seed=7)
+    meta = json.loads((world / "other/meta.json").read_text())
+    meta["seed"] = 99
+    (world / "other/meta.json").write_text(json.dumps(meta))
+    with pytest.raises(InputError, match="train again"):
+        trace(world / "other", world / "model", world / "out")
+
+
+def test_missing_units_are_named(world):
+    with pytest.raises(InputError, match="run gatescope boundaries first"):
+        trace(world / "store", world / "model", world / "out", units=world / "units.tsv")
