@@ -39,6 +39,7 @@ def replacing_folder(path: Path | str) -> Iterator[Path]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    shutil.rmtree(partial, ignore_errors=True)  # left by a killed process that had this number
     partial.mkdir()
     try:
         yield partial

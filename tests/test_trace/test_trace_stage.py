@@ -7,16 +7,16 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from tiny_store import LENGTHS, make_store
 
 from gatescope.atac.bigwig import read_bigwig
 from gatescope.errors import InputError
 from gatescope.model.network import AccessibilityNetwork, NetworkConfig
 from gatescope.model.persist import load_model, save_model
-from gatescope.trace import stream as stream_module
+from gatescope.trace import replay as replay_module
 from gatescope.trace.certificate import ReplayError
 from gatescope.trace.stream import stream_contig
 from gatescope.trace.trace import trace
+from tiny_store import LENGTHS, make_store
 
 GATES = {"forget_gate": "forget_logit", "input_gate": "input_logit", "output_gate": "output_logit"}
 
@@ -108,12 +108,12 @@ def test_named_units_get_tracks_of_their_own(world):
 
 
 def test_without_a_certificate_nothing_is_written(world, monkeypatch):
-    right = stream_module.replay
+    right = replay_module.replay
 
     def off_by_one(cell, inputs, hidden, start):
         return right(cell, inputs, hidden.roll(1, dims=1), start)
 
-    monkeypatch.setattr(stream_module, "replay", off_by_one)
+    monkeypatch.setattr(replay_module, "replay", off_by_one)
     with pytest.raises(ReplayError):
         trace(world / "store", world / "model", world / "out")
     assert [p for p in (world / "out").rglob("*") if p.is_file()] == []

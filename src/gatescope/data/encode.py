@@ -39,7 +39,7 @@ def encode(
     exclusion_list: Path | str | None = None,
     tracks: Mapping[str, str | Path] | None = None,
     exclude_contigs: Iterable[str] = (),
-    window_bp: int = 1024,
+    window_bp: int = 1500,
     background_ratio: float = 1.0,
     max_unknown_fraction: float = 0.1,
     seed: int = 0,

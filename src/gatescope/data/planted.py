@@ -3,8 +3,8 @@
 A genome is a walk through five phases: closed, closed, open, open, open. At each base the walk either emits
 one background base (and stays, or moves on to the next phase of the same state) or emits a whole block:
 an *entry* motif leads from closed to open, an *exit* motif from open to closed; both lie inside the open
-region they delimit. *Lone* entry motifs inside open and lone exit motifs inside closed regions, and
-*scrambled* motifs anywhere, change nothing. Several phases per state give peak-like lengths (a sum of
+region they delimit. *Lone* entry and exit motifs inside open regions, and *scrambled* motifs anywhere, change
+nothing: whoever reads must set a memory at a motif, not add to it. Several phases per state give peak-like lengths (a sum of
 geometric waiting times) while the walk stays a hidden Markov model whose posterior `gatescope.data.oracle`
 computes exactly.
 
@@ -44,8 +44,8 @@ class PlantedModel:
 
     phase_bp: tuple[float, ...] = (600.0, 600.0, 110.0, 110.0, 110.0)
     motif_fidelity: float = 0.97
-    lone_entry_per_bp: float = 1 / 8000
-    lone_exit_per_bp: float = 1 / 20_000
+    lone_entry_per_bp: float = 1 / 700
+    lone_exit_per_bp: float = 1 / 700
     scrambled_per_bp: float = 1 / 4000
     gc_levels: tuple[float, float] = (0.36, 0.46)
     gc_segment_bp: float = 12_000.0
@@ -82,7 +82,6 @@ class PlantedModel:
         rates["exit"][OPEN_PHASES[-1], CLOSED_PHASES[0]] = leave[OPEN_PHASES[-1]]
         for phase in OPEN_PHASES:
             rates["entry"][phase, phase] = self.lone_entry_per_bp
-        for phase in CLOSED_PHASES:
             rates["exit"][phase, phase] = self.lone_exit_per_bp
         for name in ("scrambled_entry", "scrambled_exit"):
             rates[name][np.diag_indices(N_PHASES)] = self.scrambled_per_bp / 2

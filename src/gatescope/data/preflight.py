@@ -107,7 +107,7 @@ def preflight(
     tracks: Mapping[str, str | Path] | None = None,
     tn5_shift: str = "+0/-0",
     exclude_contigs: Iterable[str] = (),
-    window_bp: int = 1024,
+    window_bp: int = 1500,
     runs: int = 1,
 ) -> None:
     """Check all inputs against each other, log what they hold, and write that to `output`.

@@ -35,9 +35,9 @@ class Sampling:
         Read half of the windows from the other strand.
     """
 
-    peaks: float = 0.25
-    background: float = 0.25
-    uniform: float = 0.5
+    peaks: float = 0.4
+    background: float = 0.2
+    uniform: float = 0.4
     jitter_bp: int = 400
     reverse_complement: bool = True
 

@@ -34,12 +34,13 @@ class TrainingModule(lightning.LightningModule):
         learning_rate: float,
         weight_decay: float,
         planned_steps: int,
+        count_weight: float,
         seed: int,
     ) -> None:
         super().__init__()
         self.network, self.seed = network, seed
         self.learning_rate, self.weight_decay = learning_rate, weight_decay
-        self.planned_steps = planned_steps
+        self.planned_steps, self.count_weight = planned_steps, count_weight
         self._valid: list[tuple[Tensor, Tensor, Tensor, Outputs]] = []
         self.scores: dict[str, float] = {}
 
@@ -64,14 +65,14 @@ class TrainingModule(lightning.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss; the dropout masks depend on (seed, step) alone."""
         dropout = torch.Generator().manual_seed(self.seed * 1_000_003 + self.global_step)
-        return prediction_loss(self.network(batch.one_hot, batch.tracks, dropout), batch)
+        outputs = self.network(batch.one_hot, batch.tracks, dropout)
+        return prediction_loss(outputs, batch, self.count_weight)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Keep the predictions: the scores are over all windows, not means of batches."""
         outputs = self.network(batch.one_hot, batch.tracks)
-        self._valid.append(
-            (prediction_loss(outputs, batch) * len(batch.state), batch.cuts, batch.state, outputs)
-        )
+        loss = prediction_loss(outputs, batch, self.count_weight)
+        self._valid.append((loss * len(batch.state), batch.cuts, batch.state, outputs))
 
     def on_validation_epoch_end(self) -> None:
         """Score the validation contigs and log `valid_loss`, which early stopping watches."""

@@ -1,6 +1,6 @@
 """How wrong is a prediction? Poisson loss on cuts at several resolutions, cross-entropy on the state.
 
-Public names: `prediction_loss`, `COUNT_BINS_BP`, `COUNT_WEIGHT`.
+Public names: `prediction_loss`, `COUNT_BINS_BP`.
 """
 
 import torch
@@ -13,21 +13,20 @@ from gatescope.model.network import Outputs
 
 #: Cuts are compared per base and summed over these bins: a base says where, a bin says how much.
 COUNT_BINS_BP = (1, 50, 200)
-#: Weight of the cuts beside the state: counts are mostly noise, and at 1 they delay the motifs several-fold.
-COUNT_WEIGHT = 0.2
 
 
-def prediction_loss(outputs: Outputs, batch: Batch) -> Tensor:
+def prediction_loss(outputs: Outputs, batch: Batch, count_weight: float) -> Tensor:
     """Return the mean loss over scored bases, a scalar.
 
-    The sum over heads of: Poisson negative log-likelihood of the cuts, averaged over `COUNT_BINS_BP` and each
-    divided by the square root of its bin (a wider bin holds more cuts); binary cross-entropy of the state.
+    The sum over heads of: `count_weight` times the Poisson negative log-likelihood of the cuts, averaged over
+    `COUNT_BINS_BP` and each divided by the square root of its bin (a wider bin holds more cuts); binary
+    cross-entropy of the state.
     Bases that are not scored (state 255) take no part.
     """
     scored = batch.state != NOT_SCORED
     total = torch.zeros((), device=scored.device)
     if outputs.log_cuts is not None:
-        total = total + COUNT_WEIGHT * _count_loss(outputs.log_cuts, batch.cuts, scored)
+        total = total + count_weight * _count_loss(outputs.log_cuts, batch.cuts, scored)
     if outputs.state_logit is not None:
         target = (batch.state == 1).to(outputs.state_logit.dtype)
         loss = F.binary_cross_entropy_with_logits(outputs.state_logit, target, reduction="none")

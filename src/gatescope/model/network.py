@@ -51,7 +51,7 @@ class NetworkConfig:
     stem_width_bp: int = 15
     hidden_units: int = 32
     layers: int = 1
-    dropout: float = 0.1
+    dropout: float = 0.2
     half_life_bp: tuple[float, float] = (2.0, 1000.0)
     recurrence: bool = True
 

@@ -35,12 +35,13 @@ TWINS = ("none", "random", "ablated")
 class Training:
     """Say how to train; see config/README.md for the meaning of each key."""
 
-    epochs: int = 10
-    windows_per_epoch: int = 4096
-    batch_size: int = 32
-    learning_rate: float = 3e-3
+    epochs: int = 8
+    windows_per_epoch: int = 4800
+    batch_size: int = 24
+    learning_rate: float = 0.01
     weight_decay: float = 1e-3
     gradient_clip: float = 1.0
+    count_weight: float = 0.1
     patience: int = 5
     sampling: Sampling = field(default_factory=Sampling)
     device: str = "auto"
@@ -146,6 +147,7 @@ def _fit(
         learning_rate=plan.learning_rate,
         weight_decay=plan.weight_decay,
         planned_steps=plan.epochs * plan.batches_per_epoch,
+        count_weight=plan.count_weight,
         seed=seed,
     )
     record = TrainingRecord(run, plan.patience)

@@ -9,11 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gatescope.errors import InputError
+
 #: Largest |h replayed - h of the kernel| allowed, teacher-forced (science: 5e-6 in float32, 1e-12 in float64).
 TOLERANCE = {"float32": 5e-6, "float64": 1e-12}
 
 
-class ReplayError(RuntimeError):
+class ReplayError(InputError):
     """The replayed hidden states are not the network's: nothing may be written."""
 
 
@@ -58,7 +60,12 @@ class Certificate:
             raise ReplayError(
                 f"replayed hidden states differ from the network's by {self.max_error:.3g} "
                 f"(tolerance {self.tolerance:g}, {self.dtype} on {self.device}, torch {torch.__version__}); "
-                "no gate is exported"
+                "no gate is exported",
+                where="trace",
+                cause="memories so long that float32 cannot hold them"
+                if self.dtype == "float32"
+                else "a bug",
+                remedy="set trace: dtype: float64" if self.dtype == "float32" else "please report it",
             )
         return self
 

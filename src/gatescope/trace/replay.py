@@ -9,7 +9,7 @@ two matrix products, and the cell state follows by a scan:
 The h_t computed this way must equal the h_t of the kernel: their largest difference is the certificate.
 c is never recovered from h, which is ill-conditioned where tanh saturates.
 
-Public names: `Cell`, `cells_of`, `fused`, `replay`, `scan`, `Replay`, `Trace`, `trace_lstm`, `trace_windows`.
+Public names: `Cell`, `cells_of`, `fused`, `replay`, `run_and_replay`, `scan`, `Replay`, `Trace`, `trace_lstm`, `trace_windows`.
 
 References
 ----------
@@ -24,6 +24,9 @@ from torch import Tensor, nn
 from gatescope.model.network import AccessibilityNetwork
 from gatescope.model.runtime import exact_arithmetic
 from gatescope.trace.certificate import Certificate
+
+#: Bases between two cell states that the kernel itself returns.
+ANCHOR_BP = 64
 
 
 class Cell(NamedTuple):
@@ -131,6 +134,58 @@ def replay(cell: Cell, inputs: Tensor, hidden: Tensor, start: tuple[Tensor, Tens
     return Replay(i, f, candidate, o, state, hidden, error)
 
 
+def run_and_replay(
+    kernel: nn.LSTM, cell: Cell, inputs: Tensor, start: tuple[Tensor, Tensor]
+) -> tuple[Replay, tuple[Tensor, Tensor]]:
+    """Run the fused kernel over one direction and replay it, anchored at the kernel's own c every `ANCHOR_BP`.
+
+    The kernel returns c only where a call ends. Without anchors, float32 rounding of a long memory adds up over
+    thousands of bases to more than the certificate allows, in the kernel as much as in the replay.
+
+    Parameters
+    ----------
+    kernel : nn.LSTM
+        `fused` of `cell`.
+    cell : Cell
+    inputs : Tensor, shape (N, L, C)
+        In reading order.
+    start : (Tensor, Tensor), each of shape (N, H)
+
+    Returns
+    -------
+    Replay of shape (N, L, H), and h and c after the last position.
+    """
+    hidden, starts, state = [], [], start
+    for piece in inputs.split(ANCHOR_BP, dim=1):
+        starts.append(state)
+        output, (h, c) = kernel(piece, (state[0][None], state[1][None]))
+        hidden.append(output)
+        state = (h[0], c[0])
+    whole, length = inputs.shape[1] // ANCHOR_BP, inputs.shape[1]
+    parts, begin = [], 0
+    for pieces, end in ((whole, whole * ANCHOR_BP), (1, length)):
+        if begin < end:
+            rows = slice(begin // ANCHOR_BP, begin // ANCHOR_BP + pieces)
+            parts.append(_replay_pieces(cell, inputs[:, begin:end], hidden[rows], starts[rows]))
+            begin = end
+    joined = [torch.cat(field, dim=1) for field in list(zip(*parts, strict=True))[:-1]]
+    return Replay(*joined, max(part.error for part in parts)), state
+
+
+def _replay_pieces(cell: Cell, inputs: Tensor, hidden: list[Tensor], starts: list) -> Replay:
+    """Replay equally long pieces (each (N, A, H)) as one batch and join them again along the positions."""
+    batch, pieces = len(inputs), len(hidden)
+    stacked = [
+        torch.stack(states, dim=1).flatten(0, 1) for states in zip(*starts, strict=True)
+    ]  # (N * pieces, H)
+    outputs = torch.stack(hidden, dim=1).flatten(0, 1)  # (N * pieces, A, H)
+    result = replay(
+        cell, inputs.reshape(batch * pieces, -1, inputs.shape[2]), outputs, (stacked[0], stacked[1])
+    )
+    joined = [tensor.reshape(batch, -1, tensor.shape[2]) for tensor in result[:-1]]
+    return Replay(*joined, result.error)
+
+
 def trace_lstm(lstm: nn.LSTM, inputs: Tensor, layer: int = -1) -> Trace:
     """Trace one layer of a batch-first `nn.LSTM` over whole sequences from zero states.
 
@@ -165,8 +220,7 @@ def _both(lstm: nn.LSTM, layer: int, inputs: Tensor) -> list[Replay]:
     for direction, cell in enumerate(cells_of(lstm, layer)):
         read = inputs.flip(1) if direction else inputs
         zero = read.new_zeros(len(read), cell.weight_hh.shape[1])
-        hidden, _ = fused(cell)(read)
-        result = replay(cell, read, hidden, (zero, zero))
+        result, _ = run_and_replay(fused(cell), cell, read, (zero, zero))
         turned = [t.flip(1) for t in result[:-1]] if direction else result[:-1]
         replays.append(Replay(*turned, result.error))
     return replays

@@ -19,7 +19,7 @@ from gatescope.data.store import EncodedStore
 from gatescope.genome.sequence import one_hot
 from gatescope.model.network import AccessibilityNetwork
 from gatescope.model.runtime import exact_arithmetic
-from gatescope.trace.replay import Replay, cells_of, fused, replay
+from gatescope.trace.replay import Replay, cells_of, fused, run_and_replay
 
 CHUNK_BP = 8192
 
@@ -101,9 +101,7 @@ def _stream_layer(lstm: nn.LSTM, read: _Read, length: int, chunk_bp: int) -> Ite
             end = min(start + chunk_bp, length)
             inputs = read(start, end)
             inputs = inputs.flip(1) if direction else inputs
-            output, (h, c) = kernel(inputs, (state[0][None], state[1][None]))
-            gates = replay(cell, inputs, output, state)
-            state = (h[0], c[0])
+            gates, state = run_and_replay(kernel, cell, inputs, state)
             if direction:
                 gates = Replay(*(tensor.flip(1) for tensor in gates[:-1]), gates.error)
             yield Chunk(direction, start, end, gates)

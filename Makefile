@@ -1,0 +1,36 @@
+# make demo        the planted genome, from nothing to the report
+# make test        the test suite
+# make acceptance  the long runs (real data: make acceptance GATESCOPE_DATA=/path/to/yeast)
+# make clean       remove what make made; results of your own samples stay
+PYTHON ?= python3
+
+CAN_INSTALL = import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+
+.PHONY: demo test acceptance clean
+
+demo: .venv/.installed-demo
+	.venv/bin/snakemake --workflow-profile workflow/profiles/default
+
+test: .venv/.installed-test
+	.venv/bin/pytest -m "not realdata and not browser and not interrupt and not acceptance"
+
+acceptance: .venv/.installed-test
+	.venv/bin/pytest -m acceptance -s
+
+clean:
+	rm -rf .venv .pytest_cache .ruff_cache .hypothesis .import_linter_cache build src/gatescope.egg-info
+	rm -rf results/planted logs/*/planted* benchmarks/*/planted*
+
+.venv/.installed-demo: .venv/bin/python pyproject.toml constraints.txt
+	.venv/bin/python -m pip install -c constraints.txt -e .
+	@touch $@
+
+.venv/.installed-test: .venv/.installed-demo
+	.venv/bin/python -m pip install -c constraints.txt -e '.[slurm,test]'
+	@touch $@
+
+.venv/bin/python:
+	@$(PYTHON) -c '$(CAN_INSTALL)' 2>/dev/null || { echo "gatescope needs Python 3.11-3.13 with the venv module;" \
+	"found $$($(PYTHON) --version 2>/dev/null || echo 'no $(PYTHON)'); apt install python3-venv," \
+	"or name another Python: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	$(PYTHON) -m venv .venv

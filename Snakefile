@@ -1,0 +1,38 @@
+"""gatescope: FASTA and ATAC-seq in, gate tracks around the boundaries of accessible regions out.
+
+A table of contents: the rules live in workflow/rules/, one file per stage, and every rule calls
+`gatescope` once. Run it from this folder with
+
+    snakemake --workflow-profile workflow/profiles/default
+"""
+
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+
+configfile: "config/config.yaml"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/data.smk"
+include: "workflow/rules/atac.smk"
+include: "workflow/rules/model.smk"
+include: "workflow/rules/trace.smk"
+include: "workflow/rules/boundaries.smk"
+include: "workflow/rules/design.smk"
+include: "workflow/rules/browser.smk"
+
+
+# in this file because an included one never sets the default target
+rule all:
+    """Make everything: report, hub, verdict and designs of every sample."""
+    input:
+        reports=expand("results/{sample}/browser/report.html", sample=SAMPLES),
+        hubs=expand("results/{sample}/browser/hub.txt", sample=SAMPLES),
+        verdicts=expand("results/{sample}/boundaries/verdict.json", sample=SAMPLES),
+        designs=expand("results/{sample}/design/{run}/constructs.fa", sample=SAMPLES, run=RUNS),
+
+
+onsuccess:
+    print_outcome()

@@ -1,0 +1,133 @@
+"""How do regions reach a browser? As plain BED for IGV and as bigBed for UCSC.
+
+Public names: `ACCESSIBLE`, `PLANTED`, `RegionFile`, `accessible_regions`, `planted_regions`,
+`write_region_files`.
+"""
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import pybigtools
+
+from gatescope.data.store import EncodedStore
+from gatescope.errors import InputError
+from gatescope.figures import REGION
+from gatescope.files import replacing_file
+from gatescope.genome.regions import read_regions
+
+#: Label, meaning and colour, wherever they are shown.
+ACCESSIBLE = ("open regions", "accessible regions: peaks of the ATAC-seq data, overlaps merged", REGION)
+PLANTED = ("planted truth", "accessible regions as they were planted", "#7f5539")
+_AUTOSQL = """table region
+"Accessible region"
+(
+string chrom;      "Contig"
+uint   chromStart; "First base, 0-based"
+uint   chromEnd;   "One past the last base"
+string name;       "Number of the region, in genome order"
+uint   score;      "Always 1000"
+char[1] strand;    "Always ."
+uint   thickStart; "Same as chromStart"
+uint   thickEnd;   "Same as chromEnd"
+uint   itemRgb;    "Colour"
+)
+"""
+
+
+@dataclass(frozen=True)
+class RegionFile:
+    """Name the same regions in both formats, `bed` and `bigbed`, and what they are in words."""
+
+    bed: Path
+    bigbed: Path
+    label: str
+    meaning: str
+    colour: str
+
+
+def accessible_regions(results: Path) -> pd.DataFrame:
+    """Return the merged peaks that the run used: `chrom, start, end`, 0-based half-open, genome order."""
+    regions = EncodedStore(results / "data" / "encoded").regions
+    return regions.loc[regions["kind"] == "peak", ["chrom", "start", "end"]].reset_index(drop=True)
+
+
+def planted_regions(results: Path, lengths: Mapping[str, int]) -> pd.DataFrame | None:
+    """Return the true regions of the planted genome, or None for real data."""
+    path = results / "data" / "simulated" / "truth" / "regions.bed"
+    if not path.is_file():
+        return None
+    return read_regions(path, lengths).loc[:, ["chrom", "start", "end"]]
+
+
+def write_region_files(results: Path, lengths: Mapping[str, int]) -> list[RegionFile]:
+    """Write ``browser/regions.{bed,bb}`` and, for planted data, ``browser/planted_regions.{bed,bb}``.
+
+    Parameters
+    ----------
+    results : Path
+        Results folder of the sample.
+    lengths : mapping of str to int
+        Contig lengths of the genome, in bp.
+
+    Raises
+    ------
+    InputError
+        If a region does not lie within the genome: pybigtools would accept that.
+    """
+    folder = results / "browser"
+    files = [_write(folder / "regions", *ACCESSIBLE, accessible_regions(results), lengths)]
+    planted = planted_regions(results, lengths)
+    if planted is not None:
+        files.append(_write(folder / "planted_regions", *PLANTED, planted, lengths))
+    return files
+
+
+def _write(
+    stem: Path, label: str, meaning: str, colour: str, regions: pd.DataFrame, lengths: Mapping[str, int]
+) -> RegionFile:
+    """Write one set of regions in both formats."""
+    file = RegionFile(Path(f"{stem}.bed"), Path(f"{stem}.bb"), label, meaning, colour)
+    rows = _rows(regions, colour)
+    _check_rows(file.bigbed, rows, lengths)
+    with replacing_file(file.bed) as partial:
+        # no track line: bedtools and bigBed converters choke on one
+        partial.write_text("".join("\t".join(map(str, row)) + "\n" for row in rows), encoding="utf-8")
+    _write_bigbed(file.bigbed, rows, lengths)
+    return file
+
+
+def _rows(regions: pd.DataFrame, colour: str) -> list[tuple[str, int, int, str]]:
+    """Return chrom, start, end, and the other columns of BED9 joined; pybigtools wants plain ints."""
+    rgb = ",".join(str(int(colour[k : k + 2], 16)) for k in (1, 3, 5))
+    coordinates = zip(regions["chrom"], regions["start"], regions["end"], strict=True)
+    return [
+        (str(chrom), int(start), int(end), f"region_{number}\t1000\t.\t{start}\t{end}\t{rgb}")
+        for number, (chrom, start, end) in enumerate(coordinates, 1)
+    ]
+
+
+def _check_rows(path: Path, rows: list[tuple[str, int, int, str]], lengths: Mapping[str, int]) -> None:
+    """Refuse what the writer would not."""
+    for chrom, start, end, _ in rows:
+        if not 0 <= start < end <= lengths.get(chrom, 0):
+            raise InputError(
+                f"region {chrom}:{start}-{end} is not within the genome",
+                where=path,
+                cause="the genome was exchanged after encode",
+                remedy="run the workflow again with this genome",
+            )
+
+
+def _write_bigbed(path: Path, rows: list[tuple[str, int, int, str]], lengths: Mapping[str, int]) -> None:
+    """Write a bigBed under a name that ends in .bb, as pybigtools demands, and read it back."""
+    with replacing_file(path) as partial, tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        named = Path(folder) / path.name
+        pybigtools.open(str(named), "w").write(dict(lengths), iter(rows), autosql=_AUTOSQL)
+        reader = pybigtools.open(str(named))  # it prints its errors instead of raising them
+        found = [(chrom, *record[:2]) for chrom in reader.chroms() for record in reader.records(chrom)]
+        if sorted(found) != sorted(row[:3] for row in rows):
+            raise RuntimeError(f"{path.name}: {len(found)} regions read back, {len(rows)} written")
+        named.replace(partial)

@@ -1,0 +1,154 @@
+"""What is there to report? The files of a sample, read whole; what is missing is an error, not a blank.
+
+Public names: `Record`, `Row`, `RunEvidence`, `SampleEvidence`, `read_evidence`.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from gatescope.errors import InputError
+from gatescope.files import read_json
+
+#: A row of a table, by column.
+Row = dict[str, Any]
+
+_AGAIN = "run the workflow to the end with this version of gatescope"
+_CURVE = ("epoch", "train_loss", "valid_loss")
+_DESIGNS = (
+    "rank",
+    "direction",
+    "unit",
+    "word",
+    "length_bp",
+    "half_life_bp",
+    "predicted_retention",
+    "measured_retention",
+)
+_SCORES = (
+    *("predictor", "bin_bp", "n_bins", "base_rate"),
+    *(metric + end for metric in ("pearson", "spearman", "auroc", "auprc") for end in ("", "_low", "_high")),
+)
+
+
+class Record(Mapping[str, Any]):
+    """A JSON object that knows its file: a missing key is the user's message, not a KeyError.
+
+    Objects inside it are Records as well.
+
+    Parameters
+    ----------
+    content : mapping
+    where : Path or str
+        File, and the place in it.
+    """
+
+    def __init__(self, content: Mapping[str, Any], where: Path | str) -> None:
+        self._content = content
+        self._where = where
+
+    def __getitem__(self, key: str) -> Any:
+        if key not in self._content:
+            raise InputError(f"no entry {key!r}", where=self._where, remedy=_AGAIN)
+        value = self._content[key]
+        return Record(value, f"{self._where}: {key}") if isinstance(value, Mapping) else value
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._content)
+
+    def __len__(self) -> int:
+        return len(self._content)
+
+
+@dataclass(frozen=True)
+class RunEvidence:
+    """Hold what the files say about one run, an attribute per file; `profile` is the path of the figure."""
+
+    name: str
+    model: Record
+    curve: pd.DataFrame
+    scores: list[Row]
+    evaluation: Record
+    verdict: Record
+    summary: Record
+    designs: list[Row]
+    profile: Path
+
+
+@dataclass(frozen=True)
+class SampleEvidence:
+    """Hold what the files say about the sample and all its runs."""
+
+    preflight: Record
+    meta: Record
+    verdict: Record
+    runs: tuple[RunEvidence, ...]
+
+
+def read_evidence(results: Path, runs: Sequence[str]) -> SampleEvidence:
+    """Read every file that the report quotes.
+
+    Parameters
+    ----------
+    results : Path
+        Results folder of the sample.
+    runs : sequence of str
+
+    Raises
+    ------
+    InputError
+        If a file is missing, cannot be read, or lacks a column.
+    """
+    return SampleEvidence(
+        preflight=_record(results / "data" / "preflight.json"),
+        meta=_record(results / "data" / "encoded" / "meta.json"),
+        verdict=_record(results / "boundaries" / "verdict.json"),
+        runs=tuple(_read_run(results, run) for run in runs),
+    )
+
+
+def _read_run(results: Path, run: str) -> RunEvidence:
+    """Read the files of one run."""
+    model, boundaries = results / "model" / run, results / "boundaries" / run
+    return RunEvidence(
+        name=run,
+        model=_record(model / "model.json"),
+        curve=_table(model / "training.csv", ",", _CURVE),
+        scores=_rows(_table(model / "evaluation.tsv", "\t", _SCORES)),
+        evaluation=_record(model / "evaluation.json"),
+        verdict=_record(boundaries / "verdict.json"),
+        summary=_record(results / "trace" / run / "summary.json"),
+        designs=_rows(_table(results / "design" / run / "designs.tsv", "\t", _DESIGNS)),
+        profile=boundaries / "profile.svg",
+    )
+
+
+def _record(path: Path) -> Record:
+    content = read_json(path)
+    if not isinstance(content, Mapping):
+        raise InputError("not a JSON object", where=path, remedy=_AGAIN)
+    return Record(content, path)
+
+
+def _table(path: Path, separator: str, columns: Sequence[str]) -> pd.DataFrame:
+    """Read a table and check that it has the columns."""
+    if not path.is_file():
+        raise InputError("file does not exist", where=path, remedy=_AGAIN)
+    try:
+        table = pd.read_csv(path, sep=separator, keep_default_na=False, na_values=["nan"])
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise InputError(f"not a table ({error})", where=path, remedy=_AGAIN) from error
+    missing = [column for column in columns if column not in table]
+    if missing or table.empty:
+        what = f"no column {', '.join(missing)}" if missing else "no rows"
+        raise InputError(what, where=path, remedy=_AGAIN)
+    return table
+
+
+def _rows(table: pd.DataFrame) -> list[Row]:
+    return [
+        dict(zip(table.columns, values, strict=True)) for values in table.itertuples(index=False, name=None)
+    ]

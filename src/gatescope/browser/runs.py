@@ -1,0 +1,214 @@
+"""What does the report say about one run? Learning curve, scores, boundaries and designs in words and rows.
+
+Public names: `Chart`, `RunPart`, `run_part`.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from markupsafe import Markup
+
+from gatescope.browser.charts import Score, inline_svg, learning_curve, score_chart
+from gatescope.browser.content import Table
+from gatescope.browser.evidence import Record, Row, RunEvidence
+from gatescope.browser.tracks import DIRECTION_WORDS
+
+#: In the order of the tables; predictors that are not named here follow.
+_PREDICTORS = {
+    "model": "this network",
+    "oracle": "best possible (true parameters)",
+    "ablated": "same network without memory",
+    "kmer": "counts of short words (k-mers)",
+    "gc": "GC content alone",
+}
+_METRICS = {"pearson": "Pearson r", "spearman": "Spearman r", "auroc": "AUROC", "auprc": "AUPRC"}
+_BEST_DESIGNS = 3
+
+
+@dataclass(frozen=True)
+class Chart:
+    """An SVG element and what it shows."""
+
+    svg: Markup
+    caption: str
+
+
+@dataclass(frozen=True)
+class RunPart:
+    """Hold everything the page says about one run."""
+
+    name: str
+    curve: Chart
+    score_charts: list[Chart]
+    score_tables: list[Table]
+    predictors: Table
+    in_words: str
+    answer: str
+    is_provisional: bool
+    sentence: str
+    profile: Markup
+    boundary_table: Table
+    caveats: list[str]
+    designs: Table
+
+
+def run_part(run: RunEvidence, number: int) -> RunPart:
+    """Put one run into words and figures.
+
+    Parameters
+    ----------
+    run : RunEvidence
+    number : int
+        Counts runs on this page; keeps the ids of figures apart.
+
+    Raises
+    ------
+    InputError
+        If a file lacks an entry.
+    """
+    scores = sorted(run.scores, key=lambda row: (row["bin_bp"], _rank(row["predictor"])))
+    bins = [list(rows) for _, rows in groupby(scores, key=lambda row: row["bin_bp"])]
+    described = run.evaluation["predictors"]
+    profile = inline_svg(run.profile, f"profile{number}", f"Forget gate around boundaries, run {run.name}")
+    return RunPart(
+        name=run.name,
+        curve=_curve_chart(run, number),
+        score_charts=[_score_chart(rows, f"score{number}-{k}") for k, rows in enumerate(bins)],
+        score_tables=[_score_table(rows) for rows in bins],
+        predictors=Table((), [(_predictor(name), described[name]) for name in described]),
+        in_words=run.evaluation["in_words"],
+        answer=run.verdict["verdict"],
+        is_provisional=run.verdict["provisional"],
+        sentence=run.verdict["sentence"],
+        profile=Markup(profile),
+        boundary_table=_boundary_table(run.verdict["directions"]),
+        caveats=list(run.verdict["caveats"]),
+        designs=_design_table(run.designs),
+    )
+
+
+def _curve_chart(run: RunEvidence, number: int) -> Chart:
+    """Draw the losses, and say which epoch was kept."""
+    best = run.model["best_epoch"]
+    lowest = run.curve.loc[run.curve["epoch"] == best, "valid_loss"].min()
+    svg = learning_curve(run.curve, best, f"curve{number}")
+    caption = f"Loss by epoch. Kept: epoch {best} of {len(run.curve)}, validation loss {lowest:.3f}."
+    return Chart(Markup(svg), caption)
+
+
+def _score_table(rows: Sequence[Row]) -> Table:
+    """Show one bin size; a metric that nobody has is left out."""
+    metrics = [metric for metric in _METRICS if any(_has(row, metric) for row in rows)]
+    cells = [(_predictor(row["predictor"]), *(_interval(row, metric) for metric in metrics)) for row in rows]
+    first = rows[0]
+    kind = "bases" if first["bin_bp"] == 1 else "bins"
+    note = f"{first['n_bins']:,} held-out {kind}; {first['base_rate']:.1%} of them open (base rate)."
+    columns = ("predictor", *(_METRICS[metric] for metric in metrics))
+    return Table(columns, cells, note, _where(rows).capitalize())
+
+
+def _score_chart(rows: Sequence[Row], prefix: str) -> Chart:
+    """Draw the correlation where there is one, otherwise AUPRC, which a rare class cannot flatter."""
+    metric = "pearson" if any(_has(row, "pearson") for row in rows) else "auprc"
+    scores = [
+        Score(
+            label=_predictor(row["predictor"]),
+            value=row[metric],
+            low=row[f"{metric}_low"],
+            high=row[f"{metric}_high"],
+            is_model=row["predictor"] == "model",
+        )
+        for row in rows
+        if _has(row, metric)
+    ]
+    base_rate = rows[0]["base_rate"] if metric == "auprc" else None
+    what = f"{_METRICS[metric]}, {_where(rows)}"
+    caption = f"{what}, on held-out contigs. Lines are 95 % intervals; purple is this network."
+    return Chart(Markup(score_chart(scores, what, base_rate, prefix)), caption)
+
+
+def _boundary_table(directions: Record) -> Table:
+    """Show what each direction's chosen unit does at entry boundaries, a column per direction."""
+    found = [directions[name] for name in directions]
+    rows = [
+        ("verdict", *(f"{each['verdict']}: {each['reason']}" for each in found)),
+        ("chosen unit", *(each["unit"] for each in found)),
+        ("boundaries (test contigs)", *(each["n_boundaries"] for each in found)),
+        ("gate before the boundary", *(f"{each['flank']:.2f}" for each in found)),
+        ("lowest just beyond it (95 % interval)", *(_lowest(each) for each in found)),
+        ("falls by", *(f"{each['drop_test']:.2f}" for each in found)),
+        ("falls by, validation contigs", *(f"{each['drop_valid']:.2f}" for each in found)),
+        ("falls by chance, at most (97.5 %)", *(f"{each['null_drop_high']:.2f}" for each in found)),
+        ("p, corrected for all units", *(f"{each['p_fwer']:.3g}" for each in found)),
+        ("falls in the untrained network", *(f"{each['twin_largest_drop']:.2f}" for each in found)),
+    ]
+    note = (
+        "Mean over entry boundaries. By chance: at the same boundaries moved elsewhere. Untrained network: "
+        "its most falling unit."
+    )
+    return Table(("", *(f"{name} ({DIRECTION_WORDS[name]})" for name in directions)), rows, note)
+
+
+def _lowest(found: Record) -> str:
+    low, high = found["forget_min_low"], found["forget_min_high"]
+    return f"{found['forget_min']:.2f} ({low:.2f} to {high:.2f}), {found['offset']} bp beyond"
+
+
+def _design_table(designs: Sequence[Row]) -> Table:
+    """Show the best words of each direction."""
+    columns = (
+        "direction",
+        "unit",
+        "repeated word",
+        "half-life (bp)",
+        "length (bp)",
+        "kept, predicted",
+        "kept, measured",
+    )
+    rows = [
+        (
+            f"{row['direction']} ({DIRECTION_WORDS[row['direction']]})",
+            row["unit"],
+            row["word"],
+            f"{row['half_life_bp']:,.1f}",
+            row["length_bp"],
+            f"{row['predicted_retention']:.4g}",
+            f"{row['measured_retention']:.4g}",
+        )
+        for row in designs
+        if row["rank"] <= _BEST_DESIGNS
+    ]
+    words = len({row["word"] for row in designs})
+    note = (
+        f"The best {_BEST_DESIGNS} of {words} words per direction, for its longest holding unit. Half-life: "
+        "bases after which half of the memory is left. Kept: share that is left at the end of the sequence."
+    )
+    return Table(columns, rows, note)
+
+
+def _rank(predictor: str) -> int:
+    known = list(_PREDICTORS)
+    return known.index(predictor) if predictor in known else len(known)
+
+
+def _predictor(name: str) -> str:
+    return _PREDICTORS.get(name, name)
+
+
+def _where(rows: Sequence[Row]) -> str:
+    bin_bp = rows[0]["bin_bp"]
+    return "per base" if bin_bp == 1 else f"in bins of {bin_bp} bp"
+
+
+def _has(row: Row, metric: str) -> bool:
+    return not math.isnan(row[metric])
+
+
+def _interval(row: Row, metric: str) -> Any:
+    """Write a score with its interval; a predictor of the state alone has no correlation with counts."""
+    if not _has(row, metric):
+        return "does not apply"
+    return f"{row[metric]:.3f} ({row[f'{metric}_low']:.3f} to {row[f'{metric}_high']:.3f})"

@@ -1,0 +1,203 @@
+"""Which tracks does a person open, and what does each one say? Names, colours, scales.
+
+Public names: `DIRECTION_WORDS`, `GATE_WORDS`, `Track`, `gate_tracks`, `prediction_tracks`,
+`sample_tracks`, `check_track`.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from gatescope.atac.bigwig import bigwig_lengths
+from gatescope.errors import InputError
+from gatescope.figures import GATE_COLOURS
+from gatescope.files import read_json
+
+DIRECTION_WORDS = {"fwd": "left to right", "rev": "right to left"}
+GATE_WORDS = {
+    "forget_gate": "1 = memory kept, 0 = erased",
+    "input_gate": "1 = written, 0 = shut",
+    "output_gate": "1 = shown, 0 = hidden",
+}
+#: A mean hides a dip of 100 bp when a person zooms out, so each gate shows the side that matters.
+_WINDOW_FUNCTION: dict[str, Literal["mean", "min", "max"]] = {
+    "forget_gate": "min",
+    "input_gate": "max",
+    "output_gate": "mean",
+}
+_PREDICTED, _ORACLE, _CUTS = "#6a3d9a", "#8c6bb1", "#4a4e69"
+
+
+@dataclass(frozen=True)
+class Track:
+    """Describe a bigWig to a person.
+
+    Attributes
+    ----------
+    path : Path
+    label : str
+        Name, unique within a run.
+    meaning : str
+        What it is, in which direction and unit, under 70 characters.
+    colour : str
+        ``#rrggbb``.
+    limits : tuple of float, or None
+        Fixed scale; None follows the data.
+    window_function : {"mean", "min", "max"}
+        How several bases that share a pixel are drawn.
+    gate, direction, aggregation : str
+        ``forget_gate``, ``fwd`` or ``rev``, ``mean`` or ``boundary_unit``; empty for what is no gate.
+    unit : int or None
+        Hidden unit of a ``boundary_unit`` track.
+    gap : float
+        What a base without data means: NaN is no data, 0 is a count of zero.
+    """
+
+    path: Path
+    label: str
+    meaning: str
+    colour: str
+    limits: tuple[float, float] | None = (0.0, 1.0)
+    window_function: Literal["mean", "min", "max"] = "mean"
+    gate: str = ""
+    direction: str = ""
+    aggregation: str = ""
+    unit: int | None = None
+    gap: float = math.nan
+
+    @property
+    def short(self) -> str:
+        """The label without what 20 characters have no room for."""
+        return self.label.replace(" gate", "").replace(",", "")
+
+
+def gate_tracks(results: Path, run: str, gate: str, aggregation: str) -> list[Track]:
+    """Return the fwd and the rev track of one gate.
+
+    Parameters
+    ----------
+    results : Path
+        Results folder of the sample.
+    run : str
+    gate : {"forget_gate", "input_gate", "output_gate"}
+    aggregation : {"mean", "boundary_unit"}
+        The mean over all units, or the unit that `boundaries` selected on the validation contigs.
+
+    Raises
+    ------
+    InputError
+        If a track or its sidecar is missing.
+    """
+    return [
+        _gate_track(results / "trace" / run, gate, direction, aggregation) for direction in DIRECTION_WORDS
+    ]
+
+
+def prediction_tracks(results: Path, run: str) -> list[Track]:
+    """Return what the network predicts on held-out contigs, one track per target.
+
+    Raises
+    ------
+    InputError
+        If a prediction is missing.
+    """
+    folder = results / "model" / run
+    targets = read_json(folder / "model.json")["network"]["targets"]
+    return [_prediction_track(folder, target) for target in targets]
+
+
+def sample_tracks(results: Path) -> list[Track]:
+    """Return the tracks that belong to no run: Tn5 cuts, and the oracle's prediction for planted data."""
+    cuts = Track(
+        _existing(results / "atac" / "cuts.bw"),
+        "ATAC cuts",
+        "Tn5 cuts per base, measured (centre of the duplication)",
+        _CUTS,
+        limits=None,
+        window_function="max",
+        gap=0.0,
+    )
+    oracle = results / "data" / "simulated" / "truth" / "oracle_state.bw"
+    if not oracle.is_file():  # only the planted genome has one
+        return [cuts]
+    return [
+        cuts,
+        Track(oracle, "best possible", "P(accessible) by the true parameters of the planted genome", _ORACLE),
+    ]
+
+
+def check_track(track: Track, lengths: Mapping[str, int], genome: Path | str) -> None:
+    """Refuse a track whose contigs are not those of the genome.
+
+    Raises
+    ------
+    InputError
+        If a contig is unknown or has another length.
+    """
+    for chrom, length in bigwig_lengths(track.path).items():
+        if lengths.get(chrom) != length:
+            raise InputError(
+                f"{chrom} has {length} bp here and {lengths.get(chrom, 'no entry')} in {Path(genome).name}",
+                where=track.path,
+                cause="the genome was exchanged after the track was made",
+                remedy="run the workflow again with this genome",
+            )
+
+
+def _gate_track(folder: Path, gate: str, direction: str, aggregation: str) -> Track:
+    """Describe one gate track; the unit's number is in the sidecar."""
+    path = _existing(folder / f"{gate}.{direction}.{aggregation}.bw")
+    unit = _hidden_unit(path) if aggregation == "boundary_unit" else None
+    what = "mean" if unit is None else f"unit {unit}"
+    word = gate.removesuffix("_gate")
+    return Track(
+        path,
+        f"{word} gate {direction}, {what}",
+        f"{word} gate, read {DIRECTION_WORDS[direction]}, {what}; {GATE_WORDS[gate]}",
+        GATE_COLOURS[gate] if direction == "fwd" else _tint(GATE_COLOURS[gate]),
+        window_function=_WINDOW_FUNCTION[gate],
+        gate=gate,
+        direction=direction,
+        aggregation=aggregation,
+        unit=unit,
+    )
+
+
+def _hidden_unit(path: Path) -> int:
+    """Read which unit a track shows."""
+    sidecar = Path(f"{path}.json")
+    unit = read_json(sidecar).get("hidden_unit")
+    if not isinstance(unit, int):
+        raise InputError(
+            f"hidden_unit is {unit!r}, wanted a number",
+            where=sidecar,
+            remedy="run gatescope trace --units again",
+        )
+    return unit
+
+
+def _prediction_track(folder: Path, target: str) -> Track:
+    """Describe the prediction of one target."""
+    meaning = {"state": "P(accessible) predicted", "cuts": "Tn5 cuts per base, predicted"}[target]
+    return Track(
+        _existing(folder / f"predicted_{target}.bw"),
+        f"predicted {target}",
+        f"{meaning} for contigs the network never saw",
+        _PREDICTED,
+        limits=(0.0, 1.0) if target == "state" else None,
+    )
+
+
+def _existing(path: Path) -> Path:
+    """Refuse a missing track."""
+    if not path.is_file():
+        raise InputError("track is missing", where=path, remedy="run the workflow to the end")
+    return path
+
+
+def _tint(colour: str, towards_white: float = 0.45) -> str:
+    """Return a lighter shade: same gate, other direction."""
+    channels = (int(colour[k : k + 2], 16) for k in (1, 3, 5))
+    return "#" + "".join(f"{round(value + (255 - value) * towards_white):02x}" for value in channels)

@@ -1,0 +1,379 @@
+"""Which verb did the user ask for? One sub-command per workflow rule, and the one error boundary.
+
+Public names: `main`, `build_parser`, `VERBS`.
+
+This is the only module that prints, exits and imports inside functions: `gatescope --help` must not
+pay for torch, and a verb pays for its own imports only.
+"""
+
+import argparse
+import errno
+import importlib
+import json
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from gatescope import __version__
+from gatescope.errors import InputError
+
+log = logging.getLogger("gatescope")
+
+#: System errors that the user can mend and a traceback would only hide.
+_SYSTEM_ERRORS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT}
+
+
+@dataclass(frozen=True)
+class Verb:
+    """A sub-command: `module` holds a function of the verb's name whose arguments are the flags."""
+
+    module: str
+    summary: str
+    options: tuple[tuple[str, dict[str, Any]], ...]
+
+
+def _json_object(text: str) -> dict[str, Any]:
+    """Parse a JSON object given on the command line."""
+    try:
+        content = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise argparse.ArgumentTypeError(f"not JSON: {text!r} ({error})") from error
+    if not isinstance(content, dict):
+        raise argparse.ArgumentTypeError(f'got {text!r}, wanted a JSON object such as {{"key": 1}}')
+    return content
+
+
+def _named_path(text: str) -> tuple[str, Path]:
+    """Split NAME=PATH."""
+    name, equals, path = text.partition("=")
+    if not (name and equals and path):
+        raise argparse.ArgumentTypeError(f"got {text!r}, wanted NAME=PATH")
+    return name, Path(path)
+
+
+class _NamedPaths(argparse.Action):
+    """Collect NAME=PATH ... into ``{name: path}``, refusing a name given twice."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        named = dict(values)
+        if len(named) < len(values):
+            raise argparse.ArgumentError(self, "a name is given twice")
+        setattr(namespace, self.dest, named)
+
+
+def _option(flag: str, help: str, **settings: Any) -> tuple[str, dict[str, Any]]:
+    """Describe one flag; it is required unless it has a default."""
+    settings.setdefault("required", "default" not in settings)
+    return flag, {"help": help, **settings}
+
+
+def _file(flag: str, help: str, **settings: Any) -> tuple[str, dict[str, Any]]:
+    return _option(flag, help, type=Path, metavar="FILE", **settings)
+
+
+def _folder(flag: str, help: str) -> tuple[str, dict[str, Any]]:
+    return _option(flag, help, type=Path, metavar="DIR")
+
+
+def _number(flag: str, help: str, kind: type = int, **settings: Any) -> tuple[str, dict[str, Any]]:
+    return _option(flag, help, type=kind, metavar="N", **settings)
+
+
+def _json(flag: str, help: str) -> tuple[str, dict[str, Any]]:
+    return _option(flag, help, type=_json_object, metavar="JSON")
+
+
+def _named_paths(flag: str, help: str) -> tuple[str, dict[str, Any]]:
+    # nargs="*" and "?": a rule may pass the flag with nothing behind it for an input that is not there
+    return _option(
+        flag, help, type=_named_path, action=_NamedPaths, nargs="*", default={}, metavar="NAME=PATH"
+    )
+
+
+_GENOME = _file("--genome", "FASTA, plain, gzip or bgzip")
+_ATAC = _file("--atac", "fragments (BED3 or 10x five columns, plain or gzip) or a bigWig of cut counts")
+_PEAKS = _file("--peaks", "accessible regions: narrowPeak or BED")
+_EXCLUSION_LIST = _file("--exclusion-list", "regions that are not scored (BED)", nargs="?", default=None)
+_INPUT_TRACKS = _named_paths("--tracks", "further bigWigs as input channels")
+_FOLDS = _json("--folds", '{"NAME": {"test": [contig, ...], "valid": [contig, ...]}, ...}')
+_TN5_SHIFT = _option("--tn5-shift", "shift already in the ATAC file, such as +0/-0 or +4/-5", metavar="+N/-N")
+_EXCLUDE_CONTIGS = _option(
+    "--exclude-contigs", "contigs to leave out", nargs="*", default=[], metavar="CONTIG"
+)
+_WINDOW_BP = _number("--window-bp", "length of a training window in bp")
+_STORE = _folder("--store", "encoded store made by `encode`")
+_MODEL = _folder("--model", "folder of a trained run")
+_TRACE = _folder("--trace", "folder written by `trace`")
+_SEED = _number("--seed", "seed of every random choice")
+_THREADS = _number("--threads", "CPU threads", default=1)
+_SETTINGS = _json("--settings", "this stage's section of the configuration")
+_OUTPUT_FILE = _file("--output", "file to write")
+_OUTPUT_FOLDER = _folder("--output", "folder to write")
+_SAMPLE = _option("--sample", "name of the sample", metavar="NAME")
+_RESULTS = _folder("--results", "results folder of the sample")
+_RUNS = _option("--runs", "names of the runs, such as sequence.f1.1", nargs="+", metavar="RUN")
+
+VERBS: dict[str, Verb] = {
+    "simulate": Verb(
+        "gatescope.data.simulate",
+        "make the planted genome: sequence, fragments, peaks and the truth about them",
+        (
+            _OUTPUT_FOLDER,
+            _SEED,
+            _number("--contigs", "number of contigs", default=8),
+            _number("--contig-bp", "length of each contig in bp", default=300_000),
+        ),
+    ),
+    "preflight": Verb(
+        "gatescope.data.preflight",
+        "check that all inputs fit together, before anything expensive",
+        (
+            _GENOME,
+            _ATAC,
+            _PEAKS,
+            _EXCLUSION_LIST,
+            _INPUT_TRACKS,
+            _FOLDS,
+            _TN5_SHIFT,
+            _EXCLUDE_CONTIGS,
+            _WINDOW_BP,
+            _number("--runs", "networks that will be trained, to predict the cost"),
+            _OUTPUT_FILE,
+        ),
+    ),
+    "cuts": Verb(
+        "gatescope.atac.cuts",
+        "count Tn5 cuts at the centre of the duplication, 1 bp",
+        (
+            _ATAC,
+            _GENOME,
+            _TN5_SHIFT,
+            _option(
+                "--duplicates",
+                "identical fragments; auto removes them where the file has no counts",
+                choices=("auto", "keep", "remove"),
+                default="auto",
+            ),
+            _EXCLUDE_CONTIGS,
+            _OUTPUT_FILE,
+        ),
+    ),
+    "encode": Verb(
+        "gatescope.data.encode",
+        "write what the network sees: base codes, tracks, state, regions, folds",
+        (
+            _GENOME,
+            _file("--cuts", "cut counts made by `cuts`"),
+            _PEAKS,
+            _EXCLUSION_LIST,
+            _INPUT_TRACKS,
+            _FOLDS,
+            _EXCLUDE_CONTIGS,
+            _WINDOW_BP,
+            _number("--background-ratio", "background windows per peak", float),
+            _number("--max-unknown-fraction", "largest share of unknown bases in a background window", float),
+            _SEED,
+            _OUTPUT_FOLDER,
+        ),
+    ),
+    "train": Verb(
+        "gatescope.model.train",
+        "train one network, or make one of its twins",
+        (
+            _STORE,
+            _option("--run", "name of the run, such as sequence.f1.1", metavar="NAME"),
+            _json("--network", "inputs, targets and size of the network"),
+            _json("--training", "epochs, batch size, learning rate, ..."),
+            _option("--fold", "fold to train on", metavar="NAME"),
+            _SEED,
+            _option(
+                "--twin",
+                "random: untrained; ablated: recurrence taken out",
+                choices=("none", "random", "ablated"),
+                default="none",
+            ),
+            _THREADS,
+            _OUTPUT_FOLDER,
+        ),
+    ),
+    "evaluate": Verb(
+        "gatescope.model.evaluate",
+        "score a run on held-out contigs beside its baselines, and write its predictions",
+        (
+            _STORE,
+            _MODEL,
+            _folder("--ablated", "folder of the twin without recurrence"),
+            _named_paths("--predictors", "further predictions of the state to score"),
+            _THREADS,
+            _OUTPUT_FOLDER,
+        ),
+    ),
+    "trace": Verb(
+        "gatescope.trace.trace",
+        "replay the gates exactly, base by base, and write them as tracks",
+        (
+            _STORE,
+            _MODEL,
+            _OUTPUT_FOLDER,
+            _option("--contigs", "which contigs to read", choices=("all", "held-out"), default="all"),
+            _option("--tracks", "mean gate tracks, or none", choices=("mean", "none"), default="mean"),
+            _file("--units", "units.tsv of `boundaries`: write its selected units instead", default=None),
+            _number("--decimals", "decimals kept in the tracks", default=3),
+            _option("--dtype", "precision of the replay", choices=("float32", "float64"), default="float32"),
+            _THREADS,
+        ),
+    ),
+    "boundaries": Verb(
+        "gatescope.boundaries.boundaries",
+        "test what the gates do where accessible regions begin and end",
+        (
+            _STORE,
+            _TRACE,
+            _folder("--twin", "folder written by `trace` for the untrained twin"),
+            _MODEL,
+            _SETTINGS,
+            _SEED,
+            _OUTPUT_FOLDER,
+        ),
+    ),
+    "verdict": Verb(
+        "gatescope.boundaries.verdict",
+        "say what all runs together show",
+        (_file("--verdicts", "verdict.json of each run", nargs="+"), _OUTPUT_FILE),
+    ),
+    "design": Verb(
+        "gatescope.design.carrier",
+        "find sequences that hold a memory in the best-holding unit",
+        (_MODEL, _TRACE, _SETTINGS, _OUTPUT_FOLDER),
+    ),
+    "hub": Verb(
+        "gatescope.browser.hub",
+        "write the UCSC track hub and the IGV session",
+        (
+            _SAMPLE,
+            _RESULTS,
+            _GENOME,
+            _RUNS,
+            _option(
+                "--ucsc-genome",
+                "UCSC assembly such as sacCer3",
+                nargs="?",
+                const="",
+                default="",
+                metavar="NAME",
+            ),
+        ),
+    ),
+    "report": Verb(
+        "gatescope.browser.report",
+        "write the self-contained report",
+        (_SAMPLE, _RESULTS, _GENOME, _RUNS, _SETTINGS),
+    ),
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    """An argument parser whose mistakes are one line, like every other message."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message}; see {self.prog} --help\n")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser with one sub-command per verb."""
+    parser = _Parser(prog="gatescope", description="Read a genome through the gates of a recurrent network.")
+    parser.add_argument("--version", action="version", version=f"gatescope {__version__}")
+    commands = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    for name, verb in VERBS.items():
+        sentence = verb.summary[0].upper() + verb.summary[1:] + "."
+        command = commands.add_parser(name, help=verb.summary, description=sentence)
+        for flag, settings in verb.options:
+            command.add_argument(flag, **settings)
+        command.add_argument("--log", type=Path, metavar="FILE", help="write every message here as well")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run one verb and exit: 0 done, 2 the user's mistake, 1 a bug in gatescope.
+
+    ``GATESCOPE_DEBUG=1`` shows the traceback of a user's mistake as well.
+    """
+    values = vars(build_parser().parse_args(arguments))
+    sys.exit(_run(values.pop("verb"), values.pop("log"), values))
+
+
+def _run(name: str, log_file: Path | None, values: dict[str, Any]) -> int:
+    """Call the verb inside the one error boundary; return the exit status."""
+    _set_up_logging(name, log_file)
+    try:
+        function = getattr(importlib.import_module(VERBS[name].module), name)
+        function(**values)
+    except InputError as error:
+        return _report_mistake(name, str(error))
+    except OSError as error:
+        if error.errno not in _SYSTEM_ERRORS:
+            return _report_bug(name)
+        return _report_mistake(name, f"{error.filename or 'system'}: {error.strerror}")
+    except KeyboardInterrupt:
+        log.error("gatescope %s: interrupted", name)
+        return 130
+    except Exception:
+        return _report_bug(name)
+    finally:
+        logging.shutdown()
+    return 0
+
+
+def _report_mistake(name: str, message: str) -> int:
+    debug = os.environ.get("GATESCOPE_DEBUG") == "1"
+    log.error("gatescope %s: error: %s", name, message.replace("\n", " "), exc_info=debug)
+    return 2
+
+
+def _report_bug(name: str) -> int:
+    log.exception("gatescope %s: this is a bug in gatescope, please report it with the lines below", name)
+    return 1
+
+
+def _set_up_logging(name: str, log_file: Path | None) -> None:
+    """Send messages to the terminal and to the log file; errors to one of them only.
+
+    Snakemake prints the log file of a failed rule, so with a log file an error on the terminal would
+    appear twice.
+    """
+    terminal = logging.StreamHandler()
+    terminal.setFormatter(_TerminalFormatter(name))
+    handlers: list[logging.Handler] = [terminal]
+    if log_file is not None:
+        terminal.addFilter(lambda record: record.levelno < logging.ERROR)
+        log_file.parent.mkdir(parents=True, exist_ok=True)
+        handlers.append(logging.FileHandler(log_file, mode="w"))
+        handlers[-1].setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
+    for handler in handlers:
+        handler.addFilter(lambda record: record.name.startswith("gatescope") or record.levelno > logging.INFO)
+    logging.basicConfig(handlers=handlers, force=True)
+    log.setLevel(logging.INFO)
+    for advice_to_programmers in (DeprecationWarning, FutureWarning):
+        warnings.simplefilter("ignore", advice_to_programmers)  # the tests turn every warning into an error
+    logging.captureWarnings(True)
+
+
+class _TerminalFormatter(logging.Formatter):
+    """Name the verb before each line of progress: jobs that run side by side share the terminal."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self._name = name
+
+    def format(self, record: logging.LogRecord) -> str:
+        message = super().format(record)
+        return message if record.levelno >= logging.ERROR else f"gatescope {self._name}: {message}"
+
+
+if __name__ == "__main__":
+    main()

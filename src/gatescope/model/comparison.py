@@ -1,0 +1,112 @@
+"""Does the network earn its keep? Paired gains over simpler predictors, and the verdict on its recurrence.
+
+Public names: `Scores`, `BIN_BP`, `LITTLE_GAIN`, `gain_over`, `gains_of_model`, `judge_recurrence`,
+`compare_in_words`.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from gatescope.model.metrics import FEWEST_BLOCKS, METRICS, MISSING, Estimate, paired_difference
+
+#: Bins that predictors are compared in.
+BIN_BP = 200
+#: A gain below this, in the metric that decides, means that the recurrence carries little.
+LITTLE_GAIN = 0.02
+
+#: Metric -> estimate, by (predictor, bin_bp); within one bin size all from the same bins and draws.
+Scores = dict[tuple[str, int], dict[str, Estimate]]
+
+_NAMES = {"pearson": "r", "spearman": "Spearman's rho", "auroc": "AUROC", "auprc": "AUPRC"}
+
+
+def gain_over(other: str, metric: str, scores: Scores, bin_bp: int = BIN_BP) -> Estimate:
+    """Return the metric of "model" minus that of `other`, paired by blocks; NaN if one of them has none."""
+    ours, theirs = (scores.get((name, bin_bp), {}).get(metric, MISSING) for name in ("model", other))
+    return paired_difference(ours, theirs)
+
+
+def gains_of_model(scores: Scores) -> list[dict[str, Any]]:
+    """Compare "model" with every other predictor, in all metrics that both have; rows fit for JSON."""
+    gains = [
+        (other, bin_bp, metric, gain_over(other, metric, scores, bin_bp))
+        for other, bin_bp in scores
+        for metric in METRICS
+        if other != "model"
+    ]
+    return [
+        {"over": other, "bin_bp": bin_bp, "metric": metric, **_as_json("gain", gain)}
+        for other, bin_bp, metric, gain in gains
+        if not np.isnan(gain.value)
+    ]
+
+
+def judge_recurrence(scores: Scores, metric: str) -> dict[str, Any]:
+    """Say what the recurrence adds over "ablated", the same network without it.
+
+    Parameters
+    ----------
+    scores : Scores
+    metric : str
+        Decides the verdict: ``pearson``, or ``auprc`` for a network that predicts no counts.
+
+    Returns
+    -------
+    dict
+        ``metric, bin_bp``; ``gain_pearson, gain_auprc``, each with ``_low, _high`` (null if there is none);
+        ``verdict``: "the recurrence carries little" below `LITTLE_GAIN`, else whether the interval reaches 0.
+    """
+    result: dict[str, Any] = {"metric": metric, "bin_bp": BIN_BP}
+    for name in ("pearson", "auprc"):
+        result |= _as_json(f"gain_{name}", gain_over("ablated", name, scores))
+    return {**result, "verdict": _verdict(gain_over("ablated", metric, scores))}
+
+
+def compare_in_words(scores: Scores, metric: str, run: str) -> str:
+    """Say in two sentences whether the run beats the k-mer baseline, and what its recurrence adds."""
+    recurrence = gain_over("ablated", metric, scores)
+    added = "What the recurrence adds was not tested"
+    if not np.isnan(recurrence.value):
+        added = f"The recurrence adds {_in_words(recurrence, metric)}: {_verdict(recurrence)}"
+    return f"{run} {_beside_kmer(scores, metric)}. {added}."
+
+
+def _as_json(name: str, estimate: Estimate) -> dict[str, float | None]:
+    """Return value and interval as `name`, `name`_low, `name`_high; NaN is null in JSON."""
+    values = zip(("", "_low", "_high"), (estimate.value, *estimate.interval), strict=True)
+    return {name + end: None if np.isnan(value) else value for end, value in values}
+
+
+def _verdict(gain: Estimate) -> str:
+    if np.isnan(gain.value):
+        return "not tested"
+    if gain.value < LITTLE_GAIN:
+        return "the recurrence carries little"
+    if np.isnan(gain.interval[0]):
+        return "the recurrence may carry something, but the test contigs are too short for an interval"
+    if gain.interval[0] <= 0:
+        return "the recurrence may carry something, but the interval reaches zero"
+    return "the recurrence carries part of the prediction"
+
+
+def _beside_kmer(scores: Scores, metric: str) -> str:
+    """Say whether the model beats gradient boosting on k-mer counts."""
+    gain = gain_over("kmer", metric, scores)
+    if np.isnan(gain.value):
+        return f"could not be compared with the k-mer baseline (no {_NAMES[metric]})"
+    low, high = gain.interval
+    verb = "beats" if low > 0 else "falls short of" if high < 0 else "is not told apart from"
+    ours, theirs = (scores[name, BIN_BP][metric].value for name in ("model", "kmer"))
+    return (
+        f"{verb} the k-mer baseline on held-out contigs: {_NAMES[metric]} {ours:.3f} against {theirs:.3f} "
+        f"in {BIN_BP}-bp bins, a difference of {_in_words(gain, metric)}"
+    )
+
+
+def _in_words(gain: Estimate, metric: str) -> str:
+    low, high = gain.interval
+    known = f"95 % interval {low:+.3f} to {high:+.3f}"
+    if np.isnan(low):
+        known = f"no interval: fewer than {FEWEST_BLOCKS} blocks"
+    return f"{gain.value:+.3f} in {_NAMES[metric]} ({known})"

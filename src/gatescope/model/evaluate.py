@@ -1,0 +1,379 @@
+"""How well does a run predict contigs it never saw, and would less do? Scores beside baselines, and tracks.
+
+Scores come from the test contigs alone; the validation contigs chose the epoch and only get tracks.
+
+Public names: `evaluate`, `BLOCK_BP`, `REPLICATES`.
+"""
+
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from gatescope.atac.bigwig import BigWigWriter, TrackInfo, bigwig_lengths, read_bigwig, write_sidecar
+from gatescope.data.store import NOT_SCORED, EncodedStore
+from gatescope.errors import InputError
+from gatescope.files import write_json, write_table
+from gatescope.genome.contigs import contig_hint
+from gatescope.genome.folds import Fold
+from gatescope.genome.sequence import UNKNOWN
+from gatescope.model.baselines import FLANK_BP, KMER, fit_kmer_boosting, gc_of_bins
+from gatescope.model.comparison import BIN_BP, Scores, compare_in_words, gains_of_model, judge_recurrence
+from gatescope.model.metrics import (
+    FEWEST_BLOCKS,
+    METRICS,
+    MISSING,
+    Bins,
+    cut_bins,
+    draw_blocks,
+    score_counts,
+    score_state,
+)
+from gatescope.model.network import SEQUENCE, AccessibilityNetwork
+from gatescope.model.persist import load_model
+from gatescope.model.predict import ContigPrediction, predict_contig
+from gatescope.model.runtime import prepare_torch
+from gatescope.stages import STAGE_VERSIONS
+
+log = logging.getLogger(__name__)
+
+#: Blocks that are resampled, and how often.
+BLOCK_BP, REPLICATES = 20_000, 200
+
+_PREDICTORS = {
+    "model": "this run",
+    "ablated": "the same network without its recurrence, stem and heads trained anew",
+    "gc": f"GC share of the bin and {FLANK_BP} bp on either side",
+    "kmer": f"gradient boosting on {KMER}-mer counts of the bin alone and with {FLANK_BP} bp on either side, "
+    "fitted on the training contigs",
+}
+_BINS = (
+    "Consecutive, non-overlapping bins of the test contigs; the shorter bin at a contig's end is left out. "
+    "Only scored bases count. A bin is left out if more than half of it is not scored (exclusion list, "
+    "unknown base), and is accessible if at least half of its scored bases lie in a peak. A bin's state "
+    "score is the mean over its bases; its count score is ln(1 + sum of expected cuts), compared with "
+    "ln(1 + observed cuts)."
+)
+_INTERVALS = (
+    f"Central 95 % of {REPLICATES} replicates that draw {BLOCK_BP:,}-bp blocks of the test contigs with "
+    "replacement; all predictors share the draws, so differences are paired. None (nan) if there are fewer "
+    f"than {FEWEST_BLOCKS} blocks."
+)
+
+
+@dataclass(frozen=True)
+class _HeldOut:
+    """The test contigs, cut into bins of each size, and the blocks drawn for each."""
+
+    contigs: tuple[str, ...]
+    bins: dict[int, Bins]
+    draws: dict[int, NDArray[np.int64]]
+
+
+def evaluate(
+    store: Path | str,
+    model: Path | str,
+    output: Path | str,
+    *,
+    ablated: Path | str | None = None,
+    predictors: Mapping[str, Path | str] | None = None,
+    threads: int = 1,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Score a run on its test contigs beside baselines, and write its predictions.
+
+    Writes `evaluation.tsv`, `evaluation.json`, and for validation and test contigs `predicted_state.bw` and
+    `predicted_cuts.bw` (each if the network has that head), with sidecars.
+
+    Parameters
+    ----------
+    store : path
+        Encoded store that the run was trained on.
+    model : path
+        Folder of the run.
+    output : path
+        Folder to write into, usually the run's.
+    ablated : path, optional
+        Folder of the twin without recurrence.
+    predictors : mapping of str to path, optional
+        Further predictors of the accessible state: name -> bigWig with a score per base (larger = accessible)
+        at every scored base of the test contigs.
+    threads : int
+        CPU threads of the networks; the k-mer baseline always uses one.
+    seed : int
+        Decides blocks and the k-mer baseline.
+
+    Returns
+    -------
+    DataFrame
+        The rows of `evaluation.tsv`: ``predictor, bin_bp, n_bins, base_rate``, then ``pearson, spearman,
+        auroc, auprc``, each with its interval in ``_low, _high``. A metric that a predictor lacks is NaN: per
+        base (``bin_bp`` 1) there are AUROC and AUPRC only, and a predictor of the state alone has no
+        correlations with counts. A network without a state head is ranked by its expected cuts.
+
+    Raises
+    ------
+    InputError
+        Model and store, or model and twin, do not belong together; a predictor's bigWig has a reserved name,
+        other contigs, or gaps; no base of the test contigs is scored.
+    """
+    data, folder = EncodedStore(store), Path(output)
+    network, meta = load_model(model)
+    fold = _fold_of(meta)
+    _require_same_store(meta, data, Path(model))
+    extra = _check_predictors(predictors or {}, data, fold)
+    held_out = _cut_held_out(data, fold, seed)
+    without = None if ablated is None else _load_ablated(Path(ablated), meta)
+    device = prepare_torch(threads)
+    not_trained_on = [contig for contig in data.lengths if fold.split(contig) != "train"]
+    both_strands = _reads_both_strands(meta)
+    predicted = _predict(network.to(device), data, not_trained_on, both_strands)
+    scores = _score_network("model", predicted, held_out)
+    if without is not None:
+        twin = _predict(without.to(device), data, held_out.contigs, both_strands)
+        scores |= _score_network("ablated", twin, held_out)
+    scores |= _score_baselines(data, fold, held_out, seed)
+    for name, path in extra.items():
+        scores |= _score_bigwig(name, path, data, held_out)
+    _write_tracks(folder, data, predicted, meta)
+    table = _tabulate(scores, held_out)
+    summary = _summarise(scores, held_out, meta, extra)
+    write_table(folder / "evaluation.tsv", table)
+    write_json(folder / "evaluation.json", summary)
+    log.info("%s on %s:\n%s", meta["run"], ", ".join(held_out.contigs), _readable(table))
+    log.info("%s", summary["in_words"])
+    return table
+
+
+def _fold_of(meta: Mapping[str, Any]) -> Fold:
+    """Return the fold a model was trained on."""
+    fold = meta["fold"]
+    return Fold(fold["name"], tuple(fold["test"]), tuple(fold["valid"]))
+
+
+def _require_same_store(meta: Mapping[str, Any], data: EncodedStore, folder: Path) -> None:
+    """Refuse a model of another store: its test contigs may have been trained on."""
+    if meta["store"] != data.content_hash:
+        raise InputError(
+            f"was not trained on {data.path}",
+            where=folder,
+            cause="the store was encoded again since",
+            remedy="train again, or name the store it was trained on",
+        )
+
+
+def _load_ablated(folder: Path, meta: Mapping[str, Any]) -> AccessibilityNetwork:
+    """Load the twin without recurrence, and refuse any other network."""
+    network, twin = load_model(folder)
+    differing = [key for key in ("fold", "store", "seed", "training") if twin[key] != meta[key]]
+    if {**twin["network"], "recurrence": True} != meta["network"]:
+        differing.append("network")
+    if twin["twin"] != "ablated" or differing:
+        reason = f"another {', '.join(differing)}" if differing else f"its twin is {twin['twin']!r}"
+        raise InputError(
+            f"is not {meta['run']} without recurrence ({reason})",
+            where=folder,
+            remedy="train it with --twin ablated and the other settings unchanged",
+        )
+    return network
+
+
+def _check_predictors(
+    predictors: Mapping[str, Path | str], data: EncodedStore, fold: Fold
+) -> dict[str, Path]:
+    """Refuse reserved names and other genomes."""
+    for name, path in predictors.items():
+        if name in _PREDICTORS:
+            raise InputError(
+                f"{name!r} is the name of a predictor that is always there", where="--predictors"
+            )
+        lengths = bigwig_lengths(path)
+        for contig in fold.test:
+            if contig not in lengths:
+                raise InputError(
+                    f"no contig {contig!r} in it; every test contig is scored",
+                    where=path,
+                    cause=contig_hint([contig], lengths),
+                )
+            if lengths[contig] != data.lengths[contig]:
+                raise InputError(
+                    f"{contig} has {lengths[contig]:,} bp, in the encoded store {data.lengths[contig]:,}",
+                    where=path,
+                    cause="another genome assembly",
+                )
+    return {name: Path(path) for name, path in predictors.items()}
+
+
+def _cut_held_out(data: EncodedStore, fold: Fold, seed: int) -> _HeldOut:
+    """Cut the test contigs into single bases and bins, and draw blocks for each."""
+    contigs = tuple(contig for contig in data.lengths if fold.split(contig) == "test")
+    states = {contig: data.state(contig) for contig in contigs}
+    cuts = {contig: data.track(contig, "cuts") for contig in contigs}
+    bins = {bin_bp: cut_bins(states, cuts, bin_bp, BLOCK_BP) for bin_bp in (1, BIN_BP)}
+    for bin_bp, cut in bins.items():
+        log.info("test contigs, %d bp: %s bins in %d blocks; %s left out (not scored)",
+                 bin_bp, f"{cut.label.size:,}", cut.n_blocks, f"{cut.n_left_out:,}")  # fmt: skip
+        if cut.label.size == 0:
+            raise InputError(
+                f"no {bin_bp}-bp bin of the test contigs {', '.join(contigs)} is scored",
+                where=f"folds: {fold.name}",
+                cause="the exclusion list covers them, or they are too short",
+            )
+        if cut.label.all() or not cut.label.any():
+            log.warning("test contigs, %d bp: all bins are of one kind; no AUROC, no AUPRC", bin_bp)
+        if cut.n_blocks < FEWEST_BLOCKS:
+            log.warning("test contigs, %d bp: fewer than %d blocks; no intervals", bin_bp, FEWEST_BLOCKS)
+    draws = {
+        bin_bp: draw_blocks(cut.n_blocks, REPLICATES, np.random.default_rng(seed))
+        for bin_bp, cut in bins.items()
+    }
+    return _HeldOut(contigs, bins, draws)
+
+
+def _reads_both_strands(meta: Mapping[str, Any]) -> bool:
+    """Return whether the network was trained on both strands; one that was not must not read the other."""
+    return meta["training"]["sampling"]["reverse_complement"]
+
+
+def _predict(
+    network: AccessibilityNetwork, data: EncodedStore, contigs: Iterable[str], both_strands: bool
+) -> dict[str, ContigPrediction]:
+    return {c: predict_contig(network, data, c, both_strands=both_strands) for c in contigs}
+
+
+def _score_network(name: str, predicted: Mapping[str, ContigPrediction], held_out: _HeldOut) -> Scores:
+    """Score what a network predicts: the state per base and per bin, the cuts per bin."""
+    cuts = {c: p.cuts for c in held_out.contigs if (p := predicted[c]).cuts is not None}
+    state = {c: p.state for c in held_out.contigs if (p := predicted[c]).state is not None}
+    scores = _score_bases(name, state or cuts, held_out)
+    if cuts:
+        bins, draws = held_out.bins[BIN_BP], held_out.draws[BIN_BP]
+        scores[name, BIN_BP] |= score_counts(bins, np.log1p(bins.sum(cuts)), draws)
+    return scores
+
+
+def _score_bases(name: str, score: Mapping[str, NDArray], held_out: _HeldOut) -> Scores:
+    """Score a state score per base, at both bin sizes."""
+    return {
+        (name, bin_bp): score_state(bins, bins.mean(score), held_out.draws[bin_bp])
+        for bin_bp, bins in held_out.bins.items()
+    }
+
+
+def _score_baselines(data: EncodedStore, fold: Fold, held_out: _HeldOut, seed: int) -> Scores:
+    """Score GC content (one score for both questions) and the k-mer boosting."""
+    bins, draws = held_out.bins[BIN_BP], held_out.draws[BIN_BP]
+    gc = bins.pick({contig: gc_of_bins(data.codes(contig), BIN_BP) for contig in held_out.contigs})
+    train = [contig for contig in data.lengths if fold.split(contig) == "train"]
+    boosting = fit_kmer_boosting(data, train, BIN_BP, seed)
+    boosted = {contig: boosting.predict(data.codes(contig)) for contig in held_out.contigs}
+    log_cuts, probability = (bins.pick({c: pair[i] for c, pair in boosted.items()}) for i in (0, 1))
+    return {
+        ("gc", BIN_BP): score_counts(bins, gc, draws) | score_state(bins, gc, draws),
+        ("kmer", BIN_BP): score_counts(bins, log_cuts, draws) | score_state(bins, probability, draws),
+    }
+
+
+def _score_bigwig(name: str, path: Path, data: EncodedStore, held_out: _HeldOut) -> Scores:
+    """Score a state score per base out of a bigWig."""
+    score = {contig: read_bigwig(path, contig) for contig in held_out.contigs}
+    for contig, values in score.items():
+        missing = np.flatnonzero(np.isnan(values) & (data.state(contig) != NOT_SCORED))
+        if missing.size:
+            raise InputError(
+                f"no value at {missing.size:,} scored bases of {contig}, the first at {missing[0]:,}",
+                where=path,
+                remedy="a predictor needs a value at every scored base of the test contigs",
+            )
+    return _score_bases(name, score, held_out)
+
+
+def _write_tracks(
+    folder: Path, data: EncodedStore, predicted: Mapping[str, ContigPrediction], meta: Mapping[str, Any]
+) -> None:
+    """Write the predictions of held-out contigs; a base without a known sequence is a gap."""
+    tracks = {
+        "state": ("probability", (0.0, 1.0), 4, "Probability that the base is accessible"),
+        "cuts": ("expected cuts per bp", (0.0, None), 5, "Expected Tn5 cuts at the base"),
+    }
+    for target, (unit, limits, decimals, what) in tracks.items():
+        values = {contig: getattr(prediction, target) for contig, prediction in predicted.items()}
+        if any(value is None for value in values.values()):
+            continue
+        path = folder / f"predicted_{target}.bw"
+        with BigWigWriter(path, data.lengths, decimals=decimals) as writer:
+            for contig, value in values.items():
+                writer.add(contig, 0, np.where(data.codes(contig) == UNKNOWN, np.nan, value))
+        info = TrackInfo(
+            track=f"predicted_{target}",
+            unit=unit,
+            range=limits,
+            gaps="missing",
+            description=f"{what}, as {meta['run']} predicts it on contigs it was not trained on: "
+            f"{', '.join(values)}.",
+            aggregation="mean of both strands" if _reads_both_strands(meta) else "none",
+            decimals=decimals,
+            model_sha256=meta["sha256"],
+        )
+        write_sidecar(path, info)
+
+
+def _tabulate(scores: Scores, held_out: _HeldOut) -> pd.DataFrame:
+    """Make one row per predictor and bin size."""
+    rows = []
+    for (name, bin_bp), estimates in scores.items():
+        label = held_out.bins[bin_bp].label
+        row = {"predictor": name, "bin_bp": bin_bp, "n_bins": label.size, "base_rate": label.mean()}
+        for metric in METRICS:
+            estimate = estimates.get(metric, MISSING)
+            row[metric] = estimate.value
+            row[f"{metric}_low"], row[f"{metric}_high"] = estimate.interval
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _summarise(
+    scores: Scores, held_out: _HeldOut, meta: Mapping[str, Any], extra: Mapping[str, Path]
+) -> dict[str, Any]:
+    """Say what was scored, how, and what it means."""
+    inputs, targets = list(meta["network"]["inputs"]), list(meta["network"]["targets"])
+    names = dict.fromkeys(name for name, _ in scores)
+    # counts decide where the network predicts them
+    metric = "pearson" if "cuts" in targets else "auprc"
+    return {
+        "run": meta["run"],
+        "stage_version": STAGE_VERSIONS["evaluate"],
+        "input_mode": "sequence" if inputs == [SEQUENCE] else f"{SEQUENCE}+tracks",
+        "inputs": inputs,
+        "targets": targets,
+        "both_strands": _reads_both_strands(meta),
+        "fold": meta["fold"]["name"],
+        "test_contigs": list(held_out.contigs),
+        "model_sha256": meta["sha256"],
+        "store": meta["store"],
+        "predictors": {n: _PREDICTORS.get(n) or f"state score per base, {extra[n].name}" for n in names},
+        "bins": _BINS,
+        "n_bins": {
+            str(bin_bp): {"scored": bins.label.size, "not_scored": bins.n_left_out, "blocks": bins.n_blocks}
+            for bin_bp, bins in held_out.bins.items()
+        },
+        "intervals": _INTERVALS,
+        "differences": gains_of_model(scores),
+        "recurrence": judge_recurrence(scores, metric),
+        "in_words": compare_in_words(scores, metric, meta["run"]),
+    }
+
+
+def _readable(table: pd.DataFrame) -> str:
+    """Format the table for a terminal: a value and its interval per cell."""
+    shown = table[["predictor", "bin_bp", "n_bins"]].copy()
+    shown["base rate"] = table.base_rate.map("{:.3f}".format)
+    for metric in METRICS:
+        cells = zip(table[metric], table[f"{metric}_low"], table[f"{metric}_high"], strict=True)
+        shown[metric] = ["-" if np.isnan(v) else f"{v:.3f} ({low:.3f}-{high:.3f})" for v, low, high in cells]
+    return shown.to_string(index=False)

@@ -1,0 +1,416 @@
+"""A complete results folder of one sample, made up: what the browser stage reads, the other stages not run.
+
+Two contigs of 20 kb. The forget gate of the selected units falls at every entry boundary, by an amount that
+grows with the number of the region, so that a test knows which boundary is the strongest.
+"""
+
+import json
+import tempfile
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyBigWig
+
+from gatescope.data.store import ContigArrays, write_store
+from gatescope.figures import new_figure, save_figure
+from gatescope.genome.sequence import encode_bases
+
+LENGTHS = {"ctgA": 20_000, "ctgB": 20_011}
+REGION_STARTS, REGION_BP = (2_000, 6_000, 10_000, 14_000), 600
+UNITS = {"fwd": 3, "rev": 11}
+GAP = (17_000, 17_200)  # N in the genome, no gate value
+GATES = ("forget_gate", "input_gate", "output_gate")
+
+
+@dataclass(frozen=True)
+class FakeResults:
+    """Where everything lies, and what was planted."""
+
+    results: Path
+    genome: Path
+    runs: tuple[str, ...]
+    sequence: dict[str, str]
+    gates: dict[tuple[str, str, str], np.ndarray]  # (contig, track name, run) -> values
+
+
+def depth(number: int, direction: str) -> float:
+    """How far the selected unit's forget gate falls at the entry of region `number` of a contig."""
+    return 0.3 + 0.15 * number + (0.02 if direction == "fwd" else 0.0)
+
+
+def write_fake_results(
+    folder: Path,
+    runs: tuple[str, ...] = ("sequence.f1.1",),
+    is_planted: bool = True,
+    targets: tuple[str, ...] = ("cuts", "state"),
+) -> FakeResults:
+    """Write the folder; the same arguments give the same bytes."""
+    rng = np.random.default_rng(5)
+    results = folder / "results" / "demo"
+    sequence = {}
+    for name, length in LENGTHS.items():
+        letters = rng.choice(list("ACGT"), length)
+        letters[slice(*GAP)] = "N"
+        sequence[name] = "".join(letters)
+    genome = (results / "data" / "simulated" if is_planted else folder / "elsewhere") / "genome.fa"
+    _write_genome(genome, sequence)
+    cuts = {name: _cuts(length, rng) for name, length in LENGTHS.items()}
+    _write_track(results / "atac" / "cuts.bw", cuts, unit="cuts", gaps="zero", range=[0, None])
+    _write_store(results, sequence, cuts)
+    if is_planted:
+        _write_truth(results, rng)
+    (results / "data" / "preflight.json").write_text(json.dumps(_preflight()))
+    gates = {}
+    for run in runs:
+        _write_model(results / "model" / run, run, targets, rng)
+        gates |= _write_trace(results / "trace" / run, run, rng)
+        _write_boundaries(results / "boundaries" / run, run)
+        _write_design(results / "design" / run)
+    _write_verdict(results, runs)
+    return FakeResults(results, genome, runs, sequence, gates)
+
+
+def write_dense_bigwig(path: Path, values: dict[str, np.ndarray]) -> None:
+    """Write a bigWig with pyBigWig alone; NaN is a gap."""
+    with pyBigWig.open(str(path), "w") as bigwig:
+        bigwig.addHeader(list(LENGTHS.items()))
+        for contig, array in values.items():
+            known = np.flatnonzero(np.isfinite(array))
+            for run in np.split(known, np.flatnonzero(np.diff(known) > 1) + 1):
+                bigwig.addEntries(contig, int(run[0]), values=array[run], span=1, step=1)
+
+
+def _write_genome(path: Path, sequence: dict[str, str]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f">{name}\n{letters}\n" for name, letters in sequence.items()))
+    offset, lines = 0, []
+    for name, letters in sequence.items():
+        offset += len(name) + 2
+        lines.append(f"{name}\t{len(letters)}\t{offset}\t{len(letters)}\t{len(letters) + 1}\n")
+        offset += len(letters) + 1
+    Path(f"{path}.fai").write_text("".join(lines))
+
+
+def _cuts(length: int, rng: np.random.Generator) -> np.ndarray:
+    """Cuts as cuts.bw holds them: no cut is a gap."""
+    rate = np.full(length, 0.01)
+    for start in REGION_STARTS:
+        rate[start : start + REGION_BP] = 0.4
+    counts = rng.poisson(rate).astype(float)
+    return np.where(counts > 0, counts, np.nan)
+
+
+def _write_track(path: Path, values: dict[str, np.ndarray], **sidecar) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_dense_bigwig(path, values)
+    content = {
+        "track": path.stem,
+        "unit": "gate value 0-1",
+        "range": [0.0, 1.0],
+        "gaps": "missing",
+        "direction": None,
+        "hidden_unit": None,
+        "resolution_bp": 1,
+        **sidecar,
+    }
+    Path(f"{path}.json").write_text(json.dumps(content))
+
+
+def _regions() -> list[tuple[str, int, int]]:
+    return [(name, start, start + REGION_BP) for name in LENGTHS for start in REGION_STARTS]
+
+
+def _write_store(results: Path, sequence: dict[str, str], cuts: dict[str, np.ndarray]) -> None:
+    peaks = pd.DataFrame(_regions(), columns=["chrom", "start", "end"])
+    peaks = peaks.assign(summit=peaks["start"] + REGION_BP // 2, kind="peak", gc=0.5)
+    background = peaks.assign(start=peaks["start"] + 1500, end=peaks["start"] + 2524, kind="background")
+    arrays = []
+    for name, letters in sequence.items():
+        codes = encode_bases(letters)
+        state = np.zeros(len(letters), np.uint8)
+        for start in REGION_STARTS:
+            state[start : start + REGION_BP] = 1
+        state[codes == 4] = 255
+        arrays.append(
+            (name, ContigArrays(codes, state, {"cuts": np.nan_to_num(cuts[name]).astype(np.float32)}))
+        )
+    meta = {
+        "stage_version": 1,
+        "window_bp": 1024,
+        "folds": {"f1": {"test": ["ctgA"], "valid": ["ctgB"]}},
+        "inputs": {
+            "genome": {"path": "genome.fa", "sha256": "a" * 64},
+            "cuts": {"path": "cuts.bw", "sha256": "b" * 64},
+            "peaks": {"path": "peaks <b>&.narrowPeak", "sha256": "c" * 64},
+        },
+        "filters": [
+            {"step": "peaks merged", "kept": 8, "dropped": 2, "why": "overlap another peak"},
+            {"step": "exclusion list", "kept": 8, "dropped": 1, "why": "touch an excluded region"},
+        ],
+        "seed": 1,
+    }
+    regions = pd.concat([peaks, background], ignore_index=True)
+    write_store(results / "data" / "encoded", arrays, regions, meta)
+
+
+def _write_truth(results: Path, rng: np.random.Generator) -> None:
+    truth = results / "data" / "simulated" / "truth"
+    truth.mkdir(parents=True)
+    rows = [f"{name}\t{start}\t{end}\tregion{k}\n" for k, (name, start, end) in enumerate(_regions())]
+    (truth / "regions.bed").write_text("".join(rows))
+    _write_track(truth / "oracle_state.bw", _state(rng), unit="probability")
+
+
+def _state(rng: np.random.Generator, lengths: dict[str, int] = LENGTHS) -> dict[str, np.ndarray]:
+    values = {}
+    for name, length in lengths.items():
+        values[name] = np.full(length, 0.05)
+        for start in REGION_STARTS:
+            values[name][start : start + REGION_BP] = 0.93
+        values[name] = (values[name] + rng.normal(0, 0.02, length)).clip(0, 1).round(3)
+    return values
+
+
+def _write_model(folder: Path, run: str, targets: tuple[str, ...], rng: np.random.Generator) -> None:
+    folder.mkdir(parents=True)
+    model = {
+        "format_version": 1,
+        "run": run,
+        "twin": "none",
+        "seed": 1,
+        "threads": 2,
+        "fold": {"name": "f1", "test": ["ctgA"], "valid": ["ctgB"]},
+        "training": {"epochs": 5, "windows_per_epoch": 64, "batch_size": 8, "learning_rate": 0.003},
+        "store": "d" * 64,
+        "best_epoch": 4,
+        "network": {
+            "inputs": ["sequence"],
+            "targets": list(targets),
+            "stem_channels": 48,
+            "stem_width_bp": 15,
+            "hidden_units": 32,
+            "layers": 1,
+            "half_life_bp": [2.0, 1000.0],
+            "recurrence": True,
+        },
+        "lookahead_bp": 7,
+        "interpretable_at_boundaries": True,
+        "sha256": "e" * 64,
+    }
+    (folder / "model.json").write_text(json.dumps(model))
+    losses = [0.71, 0.42, 0.30, 0.26, 0.27]
+    curve = pd.DataFrame({"epoch": range(1, 6), "step": range(8, 48, 8), "learning_rate": 0.003})
+    curve["train_loss"], curve["valid_loss"] = [loss - 0.04 for loss in losses], losses
+    curve.to_csv(folder / "training.csv", index=False)
+    curve.iloc[[3]].to_csv(folder / "metrics.tsv", sep="\t", index=False)
+    _write_evaluation(folder, run, targets)
+    only_test = {"ctgA": LENGTHS["ctgA"]}
+    _write_track(folder / "predicted_state.bw", _state(rng, only_test), unit="probability")
+    if "cuts" not in targets:
+        return
+    predicted = {"ctgA": rng.random(LENGTHS["ctgA"]).round(3)}
+    _write_track(folder / "predicted_cuts.bw", predicted, unit="expected cuts", range=[0, None])
+
+
+def _write_evaluation(folder: Path, run: str, targets: tuple[str, ...]) -> None:
+    rows = []
+    scores = {"model": 0.90, "ablated": 0.70, "kmer": 0.75, "gc": 0.60, "oracle": 0.95}
+    for bin_bp, n_bins in ((1, 19_800), (200, 99)):
+        for predictor, score in scores.items():
+            if bin_bp == 1 and predictor in ("kmer", "gc"):
+                continue
+            row = {"predictor": predictor, "bin_bp": bin_bp, "n_bins": n_bins, "base_rate": 0.121}
+            for metric in ("pearson", "spearman", "auroc", "auprc"):
+                has_it = metric.startswith("au") or (bin_bp == 200 and "cuts" in targets)
+                for suffix, change in (("", 0.0), ("_low", -0.03), ("_high", 0.02)):
+                    row[metric + suffix] = round(score + change, 4) if has_it else np.nan
+            rows.append(row)
+    pd.DataFrame(rows).to_csv(folder / "evaluation.tsv", sep="\t", index=False, na_rep="nan")
+    content = {
+        "run": run,
+        "input_mode": "sequence",
+        "predictors": {
+            "model": "this run",
+            "ablated": "without recurrence",
+            "gc": "GC",
+            "kmer": "boosting",
+            "oracle": "bigWig",
+        },
+        "recurrence": {
+            "metric": "pearson",
+            "gain_pearson": 0.2,
+            "verdict": "the recurrence carries part of the prediction",
+        },
+        "in_words": f"{run} beats the k-mer baseline. The recurrence carries part of the prediction.",
+        "test_contigs": ["ctgA"],
+    }
+    (folder / "evaluation.json").write_text(json.dumps(content))
+
+
+def _gate(contig: str, direction: str, base: float, sign: float, rng: np.random.Generator) -> np.ndarray:
+    """A gate that is at `base` and, for 20 bp from each entry boundary on, moves by the region's depth."""
+    values = np.full(LENGTHS[contig], base) + rng.normal(0, 0.005, LENGTHS[contig])
+    for number, start in enumerate(REGION_STARTS):
+        change = sign * depth(number, direction)
+        if direction == "fwd":
+            values[start : start + 20] += change
+        else:
+            values[start + REGION_BP - 20 : start + REGION_BP] += change
+    values = values.clip(0, 1).round(3)
+    values[slice(*GAP)] = np.nan
+    return values
+
+
+def _write_trace(folder: Path, run: str, rng: np.random.Generator) -> dict[tuple[str, str, str], np.ndarray]:
+    folder.mkdir(parents=True)
+    gates = {}
+    for gate in GATES:
+        base, sign = (0.95, -1.0) if gate == "forget_gate" else (0.2, 0.5)
+        for direction, unit in UNITS.items():
+            for aggregation, size in (("boundary_unit", 1.0), ("mean", 0.3)):
+                name = f"{gate}.{direction}.{aggregation}"
+                values = {contig: _gate(contig, direction, base, sign * size, rng) for contig in LENGTHS}
+                hidden_unit = unit if aggregation == "boundary_unit" else None
+                _write_track(
+                    folder / f"{name}.bw",
+                    values,
+                    direction=direction,
+                    hidden_unit=hidden_unit,
+                    aggregation=aggregation,
+                )
+                gates |= {(contig, name, run): array for contig, array in values.items()}
+    certificate = {
+        "max_error": 3.1e-7,
+        "positions": 40_011,
+        "dtype": "float32",
+        "device": "cpu",
+        "tolerance": 5e-6,
+    }
+    summary = {
+        "run": run,
+        "certificate": certificate,
+        "contigs": list(LENGTHS),
+        "dtype": "float32",
+        "lookahead_bp": 7,
+    }
+    (folder / "summary.json").write_text(json.dumps(summary))
+    units = pd.DataFrame({"direction": ["fwd", "rev"], "unit": [3, 11], "mean": 0.9, "min": 0.1, "max": 1.0})
+    units.to_csv(folder / "units.tsv", sep="\t", index=False)
+    return gates
+
+
+def _write_boundaries(folder: Path, run: str) -> None:
+    folder.mkdir(parents=True)
+    evidence = {
+        "verdict": "supported",
+        "reason": "deep, beyond chance and absent from the untrained network",
+        "drop_valid": 0.52,
+        "drop_test": 0.51,
+        "offset": 2,
+        "lowest_offset": 2,
+        "flank": 0.95,
+        "forget_min": 0.44,
+        "forget_min_low": 0.40,
+        "forget_min_high": 0.48,
+        "null_drop_high": 0.03,
+        "p": 0.001,
+        "p_fwer": 0.001,
+        "twin_drop": 0.004,
+        "twin_largest_drop": 0.01,
+        "n_boundaries": 4,
+        "n_boundaries_valid": 4,
+        "n_units": 64,
+    }
+    verdict = {
+        "run": run,
+        "verdict": "supported",
+        "provisional": True,
+        "sentence": f"Supported (provisional): {run} lets go of its memory where it reads into a region.",
+        "input_mode": "sequence",
+        "directions": {direction: {**evidence, "unit": unit} for direction, unit in UNITS.items()},
+        "n_boundaries": 8,
+        "lookahead_bp": 7,
+        "model_sha256": "e" * 64,
+        "caveats": ["Provisional: matched controls have not been run."],
+    }
+    (folder / "verdict.json").write_text(json.dumps(verdict))
+    (folder / "profile.svg").write_bytes(_profile_svg())
+
+
+@cache
+def _profile_svg() -> bytes:
+    figure, axes = new_figure(1, 2)
+    offsets = np.arange(-250, 250)
+    for axis in axes[0]:
+        axis.fill_between(offsets, 0.9, 0.97, color="#8d99ae", alpha=0.4)
+        axis.plot(offsets, np.where((offsets >= 0) & (offsets < 20), 0.44, 0.95), color="#b2182b")
+        axis.set(ylim=(0, 1), xlabel="offset (bp)")
+    with tempfile.TemporaryDirectory() as folder:
+        save_figure(figure, Path(folder) / "profile.svg")
+        return (Path(folder) / "profile.svg").read_bytes()
+
+
+def _write_verdict(results: Path, runs: tuple[str, ...]) -> None:
+    each = [
+        {"run": run, "input_mode": "sequence", "verdict": "supported", "sentence": "Supported (provisional)."}
+        for run in runs
+    ]
+    sentence = f"Supported (provisional): a forget gate falls, in {len(runs)} of {len(runs)} runs."
+    content = {"verdict": "supported", "provisional": True, "sentence": sentence, "runs": each}
+    (results / "boundaries" / "verdict.json").write_text(json.dumps(content))
+
+
+def _write_design(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    rows = [
+        {
+            "rank": rank,
+            "direction": direction,
+            "unit": unit,
+            "word": word,
+            "length_bp": 200,
+            "half_life_bp": 900.0 / rank,
+        }
+        for direction, unit in UNITS.items()
+        for rank, word in enumerate(("TA", "A", "CAG", "T"), 1)
+    ]
+    designs = pd.DataFrame(rows).assign(predicted_retention=0.8572, measured_retention=0.8571, settled=True)
+    designs.to_csv(folder / "designs.tsv", sep="\t", index=False)
+    (folder / "constructs.fa").write_text(">carrier_1\nTATATATATA\n")
+
+
+def _preflight() -> dict:
+    part = {"contigs": ["ctgA"], "bp": 20_000, "peaks": 4}
+    return {
+        "stage_version": 1,
+        "inputs": {"genome": "/home/somebody/genome.fa"},
+        "genome": {"contigs": LENGTHS, "bp": 40_011, "unknown_share": 0.00999, "gc": 0.501},
+        "atac": {
+            "kind": "fragments",
+            "fragments": 1234,
+            "distinct_fragments": 1200,
+            "cuts": 2400,
+            "cuts_per_bp": 0.06,
+            "frip": 0.84,
+            "tn5_shift": "+0/-0",
+        },
+        "peaks": {"merged": 8, "bp": 4800, "share_of_genome": 0.12, "median_bp": 600.0, "usable": 8},
+        "filters": [],
+        "folds": {
+            "f1": {
+                "train": {**part, "contigs": ["ctgC"]},
+                "valid": {**part, "contigs": ["ctgB"]},
+                "test": part,
+            }
+        },
+        "cost": {
+            "runs": 1,
+            "train_minutes": 3.0,
+            "trace_minutes": 0.2,
+            "disk_mb": 40.0,
+            "basis": "two cores",
+        },
+    }

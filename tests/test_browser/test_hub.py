@@ -1,0 +1,119 @@
+"""hub.txt and the files it links to, checked without gatescope."""
+
+import shutil
+
+import bbi
+import pandas as pd
+import pytest
+
+from fake_results import LENGTHS, REGION_BP, REGION_STARTS, write_fake_results
+from gatescope.browser.hub import hub
+from gatescope.errors import InputError
+from gatescope.figures import GATE_COLOURS
+from oracles.hub_checker import check_hub, read_stanzas
+from oracles.twobit_reader import read_twobit
+
+
+@pytest.fixture(scope="module")
+def made(fake):
+    hub("demo sample", fake.results, fake.genome, fake.runs)
+    return fake
+
+
+def rgb(colour):
+    return ",".join(str(int(colour[k : k + 2], 16)) for k in (1, 3, 5))
+
+
+def test_hub_is_whole(made):
+    tracks = check_hub(made.results / "browser" / "hub.txt")
+    linked = [track["bigDataUrl"] for track in tracks.values() if "bigDataUrl" in track]
+    assert len(linked) == 12 + 2 + 2 + 2  # gates, predictions, regions and truth, cuts and oracle
+    assert len(set(linked)) == len(linked)
+
+
+def test_gates_have_a_fixed_scale_their_colour_and_show_dips(made):
+    tracks = check_hub(made.results / "browser" / "hub.txt")
+    windowing = {"forget": "minimum", "input": "maximum", "output": "mean"}
+    containers = [track for track in tracks.values() if "container" in track]
+    assert len(containers) == 6
+    for track in containers:
+        gate = track["shortLabel"].split(",")[0]
+        assert track["color"] == rgb(GATE_COLOURS[f"{gate}_gate"])
+        assert (track["viewLimits"], track["autoScale"]) == ("0:1", "off")
+        assert track["windowingFunction"] == windowing[gate]
+
+
+def test_labels_name_unit_and_direction_in_words(made):
+    tracks = check_hub(made.results / "browser" / "hub.txt")
+    child = tracks["run_sequence_f1_1_forget_gate_boundary_unit_rev"]
+    assert child["shortLabel"] == "forget rev unit 11"
+    assert "read right to left, unit 11" in child["longLabel"]
+    assert child["bigDataUrl"] == "../trace/sequence.f1.1/forget_gate.rev.boundary_unit.bw"
+
+
+def test_assembly_is_the_genome(made):
+    assert read_twobit(made.results / "browser" / "genome.2bit") == made.sequence
+
+
+def test_regions_in_both_formats(made):
+    expected = [(name, start, start + REGION_BP) for name in LENGTHS for start in REGION_STARTS]
+    for stem in ("regions", "planted_regions"):
+        bed = pd.read_csv(made.results / "browser" / f"{stem}.bed", sep="\t", header=None)
+        assert list(bed.iloc[:, :3].itertuples(index=False, name=None)) == expected
+        with bbi.open(str(made.results / "browser" / f"{stem}.bb")) as reader:
+            found = [
+                (name, row.start, row.end)
+                for name, length in LENGTHS.items()
+                for row in reader.fetch_intervals(name, 0, length).itertuples()
+            ]
+        assert found == expected
+
+
+def test_assembly_of_ucsc_needs_no_sequence(tmp_path):
+    fake = write_fake_results(tmp_path, is_planted=False)
+    hub("demo", fake.results, fake.genome, fake.runs, ucsc_genome="sacCer3")
+    tracks = check_hub(fake.results / "browser" / "hub.txt")
+    assert read_stanzas(fake.results / "browser" / "hub.txt")[1] == {"genome": "sacCer3"}
+    assert not (fake.results / "browser" / "genome.2bit").exists()
+    assert not any("planted" in name or "best" in name for name in tracks)
+
+
+def test_several_runs_and_a_difficult_name(tmp_path):
+    fake = write_fake_results(tmp_path, runs=("sequence.f1.1", "a_very_long_model_name_indeed.f1.1"))
+    hub(
+        "Löss & <b>Lehm</b>\nwith a very long name that never seems to come to any end",
+        fake.results,
+        fake.genome,
+        fake.runs,
+    )
+    tracks = check_hub(fake.results / "browser" / "hub.txt")
+    supers = [track for track in tracks.values() if "superTrack" in track]
+    assert [track["superTrack"] for track in supers] == ["on show", "on"]
+
+
+def test_runs_that_become_one_name(tmp_path):
+    fake = write_fake_results(tmp_path, runs=("a.f1.1", "a_f1.1"))
+    with pytest.raises(InputError, match="two runs become"):
+        hub("demo", fake.results, fake.genome, fake.runs)
+
+
+def test_same_bytes(made, tmp_path):
+    files = sorted(path for path in (made.results / "browser").iterdir() if path.name != "report.html")
+    before = {path.name: path.read_bytes() for path in files}
+    shutil.rmtree(made.results / "browser")
+    hub("demo sample", made.results, made.genome, made.runs)
+    assert {path.name: path.read_bytes() for path in sorted((made.results / "browser").iterdir())} == before
+
+
+def test_track_is_missing(own_fake):
+    (own_fake.results / "trace" / own_fake.runs[0] / "input_gate.rev.mean.bw").unlink()
+    with pytest.raises(InputError, match=r"input_gate\.rev\.mean\.bw: track is missing"):
+        hub("demo", own_fake.results, own_fake.genome, own_fake.runs)
+    assert not (own_fake.results / "browser" / "hub.txt").exists()
+
+
+def test_track_of_another_genome(own_fake):
+    own_fake.genome.write_text(own_fake.genome.read_text().replace("ctgB", "chrB"))
+    (own_fake.genome.parent / "genome.fa.fai").unlink()
+    with pytest.raises(InputError, match=r"ctgB has 20011 bp here and no entry in genome\.fa"):
+        hub("demo", own_fake.results, own_fake.genome, own_fake.runs)

@@ -1,0 +1,228 @@
+"""The report as a file: complete, escaped, from files only, the same bytes each time."""
+
+import json
+import re
+from html.parser import HTMLParser
+
+import pandas as pd
+import pytest
+
+from fake_results import write_fake_results
+from gatescope.browser.charts import inline_svg
+from gatescope.browser.evidence import Record
+from gatescope.browser.report import report
+from gatescope.errors import InputError
+from gatescope.figures import new_figure, save_figure
+
+SETTINGS = {"boundaries": 2, "window_bp": 600, "ucsc_genome": ""}
+NEEDED = [
+    "data/preflight.json",
+    "data/encoded/meta.json",
+    "data/encoded/regions.tsv",
+    "atac/cuts.bw",
+    "boundaries/verdict.json",
+    "boundaries/{run}/verdict.json",
+    "boundaries/{run}/profile.svg",
+    "model/{run}/model.json",
+    "model/{run}/training.csv",
+    "model/{run}/evaluation.tsv",
+    "model/{run}/evaluation.json",
+    "model/{run}/predicted_state.bw",
+    "trace/{run}/summary.json",
+    "trace/{run}/forget_gate.fwd.boundary_unit.bw",
+    "trace/{run}/forget_gate.fwd.boundary_unit.bw.json",
+    "trace/{run}/output_gate.rev.mean.bw",
+    "design/{run}/designs.tsv",
+]
+
+
+class Page(HTMLParser):
+    """Collect what a browser would act on."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.ids, self.scripts, self.tags, self.words = [], [], [], []
+        self._in_script = False
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        attributes = dict(attrs)
+        self.tags.append((tag, attributes))
+        if "id" in attributes:
+            self.ids.append(attributes["id"])
+        if tag == "script":
+            self._in_script = True
+            self.scripts.append("")
+
+    def handle_endtag(self, tag):
+        if tag == "script":
+            self._in_script = False
+
+    def handle_data(self, data):
+        if self._in_script:
+            self.scripts[-1] += data
+        else:
+            self.words.append(data)
+
+    @property
+    def text(self):
+        return " ".join(" ".join(self.words).split())
+
+
+def write(fake, sample="demo", **settings):
+    report(sample, fake.results, fake.genome, fake.runs, settings={**SETTINGS, **settings})
+    return (fake.results / "browser" / "report.html").read_text()
+
+
+@pytest.fixture(scope="module")
+def page(fake):
+    return Page(write(fake))
+
+
+@pytest.fixture(scope="module")
+def spoiled(tmp_path_factory):
+    return write_fake_results(tmp_path_factory.mktemp("spoiled"))
+
+
+def test_every_section_is_there(page):
+    sections = [attributes["id"] for tag, attributes in page.tags if tag == "section"]
+    assert sections == "verdict read ran data training scores boundaries browser designs provenance".split()
+    links = [attributes["href"][1:] for tag, attributes in page.tags if tag == "a"]
+    assert set(links) <= set(sections)
+
+
+def test_verdict_comes_first_and_is_provisional(fake, page):
+    verdict = json.loads((fake.results / "boundaries" / "verdict.json").read_text())
+    assert verdict["sentence"] in page.text
+    assert (
+        page.text.index("provisional")
+        < page.text.index(verdict["sentence"])
+        < page.text.index("Tn5 can reach")
+    )
+
+
+def test_scores_are_those_of_the_table(fake, page):
+    scores = pd.read_csv(fake.results / "model" / fake.runs[0] / "evaluation.tsv", sep="\t")
+    for row in scores[scores["bin_bp"] == 200].itertuples():
+        assert f"{row.pearson:.3f} ({row.pearson_low:.3f} to {row.pearson_high:.3f})" in page.text
+    assert "12.1% of them open (base rate)" in page.text
+    assert "nan" not in page.text.lower().split()
+
+
+def test_numbers_of_other_files(page):
+    for words in (
+        "epoch 4 of 5, validation loss 0.260",
+        "1,200 of them distinct",
+        "84.0%",
+        "3.1e-07",
+        "0.44 (0.40 to 0.48)",
+    ):
+        assert words in page.text, words
+
+
+def test_ids_are_unique_also_with_several_runs(tmp_path):
+    fake = write_fake_results(tmp_path, runs=("sequence.f1.1", "sequence.f1.2"))
+    text = write(fake)
+    page = Page(text)
+    assert len(set(page.ids)) == len(page.ids)
+    used = re.findall(r'(?:xlink:href="#|url\(#)([^")]+)', text.split('<script type="application/json"')[0])
+    assert used and set(used) <= set(page.ids)
+    assert "The view of sequence.f1.2 is in browser/igv_session.xml." in page.text
+
+
+def test_a_network_that_predicts_the_state_only(tmp_path):
+    fake = write_fake_results(tmp_path, targets=("state",), is_planted=False)
+    text = Page(write(fake)).text
+    assert "AUPRC, in bins of 200 bp" in text and "predicted state" in text
+    assert "Pearson r, in" not in text and "predicted cuts" not in text and "planted truth" not in text
+
+
+@pytest.mark.parametrize(
+    "name", ["<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "{{ 7 * 7 }}", "A & B"]
+)
+def test_what_the_user_wrote_is_text(fake, name):
+    page = Page(write(fake, sample=name))
+    assert len(page.scripts) == 3
+    assert not [tag for tag, _ in page.tags if tag == "img"]
+    assert name in page.text
+    assert "peaks <b>&.narrowPeak" in page.text  # a file name, from meta.json
+
+
+def test_nothing_is_fetched(page):
+    for tag, attributes in page.tags:
+        assert "src" not in attributes and tag not in ("link", "iframe", "object", "embed"), (tag, attributes)
+        assert not attributes.get("href", "#").startswith(("http", "//")), attributes
+
+
+def test_data_cannot_end_their_script(page):
+    view = page.scripts[0]
+    assert "<" not in view
+    content = json.loads(view)
+    assert len(content["loci"]) == len(content["titles"]) == 2
+    assert content["options"]["loadDefaultGenomes"] is False and content["options"]["search"] is False
+
+
+def test_same_bytes(fake):
+    assert write(fake) == write(fake)
+
+
+def test_size(fake):
+    assert len(write(fake, boundaries=4, window_bp=4000)) < 5_000_000
+
+
+@pytest.mark.parametrize("path", NEEDED)
+def test_a_missing_file_is_named(spoiled, path):
+    missing = spoiled.results / path.format(run=spoiled.runs[0])
+    hidden = missing.with_name(missing.name + ".hidden")
+    missing.rename(hidden)
+    try:
+        with pytest.raises(InputError, match=re.escape(str(missing))):
+            write(spoiled)
+    finally:
+        hidden.rename(missing)
+    assert not (spoiled.results / "browser").exists()
+
+
+def test_a_missing_entry_is_named(own_fake):
+    path = own_fake.results / "model" / own_fake.runs[0] / "model.json"
+    content = json.loads(path.read_text())
+    del content["network"]["hidden_units"]
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match=r"model\.json: network: no entry 'hidden_units'"):
+        write(own_fake)
+
+
+def test_a_missing_column_is_named(own_fake):
+    path = own_fake.results / "model" / own_fake.runs[0] / "training.csv"
+    path.write_text(path.read_text().replace("valid_loss", "loss"))
+    with pytest.raises(InputError, match=r"training\.csv: no column valid_loss"):
+        write(own_fake)
+
+
+@pytest.mark.parametrize("settings", [{"window": 5}, {"boundaries": 0}, {"window_bp": 50}])
+def test_wrong_settings(fake, settings):
+    with pytest.raises(InputError, match="config: browser"):
+        write(fake, **settings)
+
+
+def test_record_is_a_mapping_that_knows_its_file():
+    record = Record({"a": {"b": 1}, "c": [2]}, "x.json")
+    assert (record["a"]["b"], list(record), len(record)) == (1, ["a", "c"], 2)
+
+
+def test_inline_svg_keeps_to_itself(tmp_path):
+    figure, axes = new_figure()
+    axes[0, 0].plot([0, 1], [0, 1], marker="o")
+    save_figure(figure, tmp_path / "x.svg")
+    first, second = (inline_svg(tmp_path / "x.svg", prefix, 'a "title" <b>') for prefix in ("a1", "a2"))
+    ids = [set(re.findall(r'\bid="([^"]+)"', text)) for text in (first, second)]
+    assert ids[0] and not ids[0] & ids[1]
+    assert set(re.findall(r'(?:href="#|url\(#)([^")]+)', first)) <= ids[0]
+    assert "<style" not in first and "<?xml" not in first and "<metadata" not in first
+    assert 'aria-label="a &quot;title&quot; &lt;b>"' in first
+
+
+def test_a_figure_with_a_script_is_refused(tmp_path):
+    (tmp_path / "x.svg").write_text("<svg><script>alert(1)</script></svg>")
+    with pytest.raises(InputError, match="not a figure of gatescope"):
+        inline_svg(tmp_path / "x.svg", "a", "title")

@@ -1,0 +1,295 @@
+"""The configuration: one line per mistake, defaults as in the code, a manual that names every key."""
+
+import dataclasses
+import inspect
+import re
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+
+from gatescope.boundaries.measure import BoundarySettings
+from gatescope.boundaries.profile import ProfileShape
+from gatescope.boundaries.verdict import VerdictRule
+from gatescope.config import (
+    check_folds,
+    explain,
+    network_settings,
+    plan_runs,
+    read_samples,
+    training_settings,
+)
+from gatescope.data.encode import encode
+from gatescope.data.sampler import Sampling
+from gatescope.data.simulate import simulate
+from gatescope.errors import InputError
+from gatescope.model.network import NetworkConfig
+from gatescope.model.train import Training
+
+ROOT = Path(__file__).parents[2]
+SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())
+OVERRIDES = "models.<name>.training"
+ROWS = yaml.safe_load((ROOT / "workflow/schemas/samples.schema.yaml").read_text())
+COLUMNS = "sample\tgenome\tatac\tpeaks"
+
+
+def keys(schema, prefix=""):
+    """Yield every dotted key of a schema; `<name>` stands for a name that the user chooses."""
+    schema = SCHEMA["$defs"][schema["$ref"].rsplit("/", 1)[1]] | schema if "$ref" in schema else schema
+    for name, inner in schema.get("properties", {}).items():
+        yield f"{prefix}{name}", inner
+        if f"{prefix}{name}" != OVERRIDES:
+            yield from keys(inner, f"{prefix}{name}.")
+    if isinstance(schema.get("additionalProperties"), dict):
+        yield from keys(schema["additionalProperties"], f"{prefix}<name>.")
+
+
+def config(**changes):
+    """Return a small configuration with its defaults filled in."""
+    fold = {"test": ["chr3"], "valid": ["chr4"]}
+    model = {"inputs": ["sequence"], "targets": ["cuts", "state"], "half_life_bp": [2, 9], "training": {}}
+    return {
+        "exclude_contigs": [],
+        "folds": {"f1": fold, "elsewhere": {"test": ["x"], "valid": ["x"]}},
+        "models": {"a": model, "b": {**model, "inputs": ["sequence", "cuts"], "targets": ["state"]}},
+        "runs": {"models": ["a", "b"], "folds": ["f1"], "seeds": [1, 2]},
+        "training": {"epochs": 3, "sampling": {"peaks": 1, "background": 0, "uniform": 0, "jitter_bp": 5}},
+    } | changes
+
+
+@pytest.fixture
+def sheet(tmp_path):
+    """Write a sample table and read it."""
+    for name in ("g.fa", "a.bed", "p.bed", "t.bw"):
+        (tmp_path / name).touch()
+
+    def read(*lines):
+        (tmp_path / "samples.tsv").write_text("\n".join(lines) + "\n")
+        return read_samples(tmp_path / "samples.tsv", tmp_path, "+0/-0", check_row)
+
+    return read
+
+
+def check_row(row, place):
+    for column, schema in ROWS["properties"].items():
+        if "default" in schema:
+            row.setdefault(column, schema["default"])
+    errors = list(jsonschema.Draft202012Validator(ROWS).iter_errors(row))
+    if errors:
+        raise explain(errors[0], place)
+
+
+def test_manual_explains_every_key_with_its_default():
+    manual = (ROOT / "config/README.md").read_text()
+    rows = dict(re.findall(r"^\| `([^`]+)` \|.*\| ([^|]*) \|$", manual, flags=re.MULTILINE))
+    has_own_keys = {"properties", "additionalProperties"}
+    leaves = {
+        key: schema for key, schema in keys(SCHEMA) if key == OVERRIDES or not has_own_keys & set(schema)
+    }
+    documented = {key for key in rows if key not in ROWS["properties"]} | {"samples", "tn5_shift"}
+    assert documented == set(leaves)
+    for key, schema in leaves.items():
+        said = yaml.safe_load(rows[key].strip("`")) if rows[key] != "*required*" else None
+        assert str(said) == str(schema.get("default")), key
+    assert set(ROWS["properties"]) <= set(rows)
+
+
+def test_schema_describes_every_key_and_allows_no_other():
+    for key, schema in keys(SCHEMA):
+        target = SCHEMA["$defs"][schema["$ref"].rsplit("/", 1)[1]] | schema if "$ref" in schema else schema
+        assert target["description"], key
+        if target.get("type") == "object":
+            assert target["additionalProperties"] is not True, key
+            assert "additionalProperties" in target, key
+
+
+@pytest.mark.parametrize(
+    ("section", "kind"),
+    [
+        ("training", Training),
+        ("training.sampling", Sampling),
+        ("models.<name>", NetworkConfig),
+        ("boundaries", (ProfileShape, VerdictRule, BoundarySettings)),
+        ("planted", simulate),
+        ("windows", encode),
+    ],
+)
+def test_defaults_are_those_of_the_code(section, kind):
+    defaults = {}
+    for one in kind if isinstance(kind, tuple) else (kind,):
+        if dataclasses.is_dataclass(one):
+            defaults |= {field.name: field.default for field in dataclasses.fields(one)}
+        else:
+            defaults |= {name: at.default for name, at in inspect.signature(one).parameters.items()}
+    for key, schema in keys(SCHEMA):
+        head, _, name = key.rpartition(".")
+        if head == section and name not in ("sampling", "training"):
+            expected = list(defaults[name]) if isinstance(defaults[name], tuple) else defaults[name]
+            assert schema["default"] == expected, key
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ({"trainin": {}}, "config: trainin: unknown key; did you mean 'training'?"),
+        ({"zzz": {}}, "config: zzz: unknown key; known keys are samples, data_dir,"),
+        (
+            {"training": {"epochs": 0}},
+            "config: training.epochs: 0 is less than the minimum of 1; wanted: Largest",
+        ),
+        ({"training": {"epochs": "ten"}}, "config: training.epochs: 'ten' is not of type 'integer'"),
+        ({"training": {"epochs": "5"}}, "hands nested values on as text: use --configfile"),
+        (
+            {"seed": "five"},
+            "config: seed: 'five' is not of type 'integer'; wanted: Seed of background windows",
+        ),
+        ({"duplicates": "maybe"}, "config: duplicates: 'maybe' is not one of ['auto', 'keep', 'remove']"),
+        (
+            {"tn5_shift": "4/-5"},
+            "config: tn5_shift: got '4/-5'; wanted: Shift that the fragment ends already",
+        ),
+        ({"folds": {"f1": {"test": [1], "valid": ["2"]}}}, "put it in quotes"),
+        ({"folds": {"f1": {"test": ["1"]}}}, "config: folds.f1.valid: is missing; see config/README.md"),
+        ({"folds": {"f 1": {"test": ["1"], "valid": ["2"]}}}, "got 'f 1'; wanted: A name of letters"),
+        (
+            {"models": {"a": {"stem_width_bp": 4}}},
+            "config: models.a.stem_width_bp: got 4; wanted: Width of that",
+        ),
+        (
+            {"models": {"a": {"inputs": ["cuts"]}}},
+            "config: models.a.inputs: got ['cuts']; wanted: sequence, and",
+        ),
+        (
+            {"models": {"a": {"half_life_bp": [5]}}},
+            "config: models.a.half_life_bp: got [5]; wanted: Shortest",
+        ),
+        ({"models": {"a": {"training": {"epoch": 3}}}}, "models.a.training.epoch: unknown key; did you mean"),
+        ({"runs": {"models": ["a"], "folds": []}}, "config: runs.folds: got []; wanted:"),
+    ],
+)
+def test_schema_errors_are_one_line_that_names_the_key(change, line):
+    good = {"folds": {"f1": {"test": ["1"], "valid": ["2"]}}, "models": {"a": {}}}
+    good["runs"] = {"models": ["a"], "folds": ["f1"]}
+    validator = jsonschema.Draft202012Validator(SCHEMA)
+    assert validator.is_valid(good)
+    message = str(explain(next(validator.iter_errors(good | change)), "config"))
+    assert line in message
+    assert "\n" not in message
+
+
+def test_sample_table(sheet, tmp_path):
+    samples = sheet(
+        "# comment",
+        f"{COLUMNS}\texclusion_list\ttracks\ttn5_shift",
+        "one\tg.fa\ta.bed\tp.bed\t\th3=t.bw,dnase=t.bw:zero\t+4/-5",
+        "",
+        f"two\t{tmp_path}/g.fa\ta.bed\tp.bed",
+        "demo\tplanted\tplanted\tplanted\tplanted",
+    )
+    assert list(samples) == ["one", "two", "demo"]
+    one, two, demo = samples.values()
+    assert one.files == {
+        "genome": f"{tmp_path}/g.fa",
+        "atac": f"{tmp_path}/a.bed",
+        "peaks": f"{tmp_path}/p.bed",
+    }
+    assert one.tracks == {"h3": f"{tmp_path}/t.bw", "dnase": f"{tmp_path}/t.bw:zero"}
+    assert one.track_files == [f"{tmp_path}/t.bw"] * 2
+    assert (one.tn5_shift, two.tn5_shift, two.files["genome"]) == ("+4/-5", "+0/-0", f"{tmp_path}/g.fa")
+    assert demo.is_planted and not one.is_planted
+    assert demo.files["exclusion_list"] == "results/demo/data/simulated/exclusion.bed"
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ([COLUMNS], "no sample in the table"),
+        (["# only this"], "no header"),
+        ([COLUMNS, "a\tg.fa\ta.bed"], "line 2: peaks: is missing"),
+        ([COLUMNS, "a b\tg.fa\ta.bed\tp.bed"], "line 2: sample: got 'a b'; wanted: A name of letters"),
+        ([COLUMNS, "a\t\ta.bed\tp.bed"], "line 2: genome: got ''; wanted: FASTA"),
+        ([COLUMNS, "a\tg.fa\ta.bed\tp.bed\tx"], "line 2: got 5 fields, wanted at most 4"),
+        (
+            [COLUMNS, "a\tnone.fa\ta.bed\tp.bed"],
+            "none.fa: file does not exist; relative paths are read against",
+        ),
+        ([COLUMNS, "a\tg.fa\ta.bed\tp.bed", "a\tg.fa\ta.bed\tp.bed"], "line 3: sample 'a' appears twice"),
+        ([COLUMNS, "a\tplanted\ta.bed\tp.bed"], "line 2: 'planted' in some of genome, atac and peaks"),
+        (
+            [COLUMNS + "\tpeeks", "a\tg.fa\ta.bed\tp.bed\tx"],
+            "line 2: peeks: unknown key; did you mean 'peaks'?",
+        ),
+        (
+            [COLUMNS + "\ttracks", "a\tg.fa\ta.bed\tp.bed\tt.bw"],
+            "line 2: tracks: got 't.bw'; wanted: Further",
+        ),
+        (
+            [COLUMNS + "\ttracks", "a\tg.fa\ta.bed\tp.bed\tcuts=t.bw"],
+            "line 2: tracks: track name 'cuts' is taken",
+        ),
+        ([COLUMNS + "\ttn5_shift", "a\tg.fa\ta.bed\tp.bed\t4"], "line 2: tn5_shift: got '4'; wanted: Shift"),
+    ],
+)
+def test_sample_table_mistakes(sheet, lines, words):
+    with pytest.raises(InputError) as caught:
+        sheet(*lines)
+    assert words in str(caught.value)
+
+
+def test_runs_are_every_combination(sheet):
+    samples = sheet(COLUMNS, "one\tg.fa\ta.bed\tp.bed")
+    assert list(plan_runs(config(), samples)) == ["a.f1.1", "a.f1.2", "b.f1.1", "b.f1.2"]
+    assert check_folds(config()) == {"f1": {"test": ["chr3"], "valid": ["chr4"]}}
+    assert "training" not in network_settings(config(), "a")
+
+
+def test_a_model_overrides_how_it_is_trained():
+    own = {"epochs": 7, "sampling": {"uniform": 2}}
+    settings = training_settings(config(models={"a": {"training": own}}), "a")
+    assert settings == {
+        "epochs": 7,
+        "sampling": {"peaks": 1, "background": 0, "uniform": 2, "jitter_bp": 5},
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (
+            {"runs": {"models": ["c"], "folds": ["f1"], "seeds": [1]}},
+            "runs.models: 'c' is not defined; defined are a, b",
+        ),
+        ({"runs": {"models": ["a"], "folds": ["f9"], "seeds": [1]}}, "runs.folds: 'f9' is not defined"),
+        ({"folds": {"f1": {"test": ["1"], "valid": ["1"]}}}, "contig '1' is in both test and valid"),
+        ({"exclude_contigs": ["chr3"]}, "contig 'chr3' is in exclude_contigs as well"),
+    ],
+)
+def test_names_have_to_fit_each_other(sheet, changes, words):
+    samples = sheet(COLUMNS, "one\tg.fa\ta.bed\tp.bed")
+    with pytest.raises(InputError, match=re.escape(words)):
+        plan_runs(config(**changes), samples), check_folds(config(**changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"inputs": ["sequence", "h3"]}, "sample one has no track 'h3'; known are sequence, cuts"),
+        ({"inputs": ["sequence", "cuts"]}, "cuts are an input and a target"),
+        ({"half_life_bp": [9, 2]}, "got [9, 2], wanted the shorter first"),
+    ],
+)
+def test_a_model_has_to_fit_the_samples(sheet, changes, words):
+    samples = sheet(COLUMNS, "one\tg.fa\ta.bed\tp.bed")
+    models = config()["models"]
+    models["a"] |= changes
+    with pytest.raises(InputError, match=re.escape(words)):
+        plan_runs(config(models=models), samples)
+
+
+def test_some_window_must_be_drawn():
+    nothing = {"peaks": 0, "background": 0, "uniform": 0}
+    with pytest.raises(
+        InputError, match=r"training.sampling \(model a\): peaks, background and uniform are all 0"
+    ):
+        training_settings(config(models={"a": {"training": {"sampling": nothing}}}), "a")

@@ -1,0 +1,56 @@
+"""The flag, the Python argument and what a rule passes are one word."""
+
+import importlib
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+
+from gatescope.cli import VERBS
+from gatescope.stages import STAGE_VERSIONS
+
+ROOT = Path(__file__).parents[2]
+RULES = "\n".join(path.read_text() for path in sorted((ROOT / "workflow/rules").glob("*.smk")))
+CALLS = re.findall(r'r"""\s+gatescope (\w+) \\\n(.*?)"""', RULES, flags=re.DOTALL)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_flags_are_the_arguments_of_the_function(verb):
+    function = getattr(importlib.import_module(VERBS[verb].module), verb)
+    flags = {flag.removeprefix("--").replace("-", "_") for flag, _ in VERBS[verb].options}
+    arguments = inspect.signature(function).parameters
+    assert flags <= set(arguments)
+    assert {name for name, at in arguments.items() if at.default is at.empty} <= flags
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_defaults_of_flags_are_those_of_the_function(verb):
+    function = getattr(importlib.import_module(VERBS[verb].module), verb)
+    arguments = inspect.signature(function).parameters
+    for flag, settings in VERBS[verb].options:
+        default = arguments[flag.removeprefix("--").replace("-", "_")].default
+        if not settings["required"] and default is not inspect.Parameter.empty:
+            assert (settings["default"] or None) == (default or None), flag
+
+
+def test_every_verb_has_a_rule_and_a_stage_version():
+    assert {verb for verb, _ in CALLS} == set(VERBS) == set(STAGE_VERSIONS)
+
+
+@pytest.mark.parametrize(("verb", "body"), CALLS, ids=[verb for verb, _ in CALLS])
+def test_rules_pass_every_flag_quoted(verb, body):
+    passed = re.findall(r"(--[\w-]+)", body)
+    known = {flag: settings for flag, settings in VERBS[verb].options}
+    required = {flag for flag, settings in known.items() if settings["required"]}
+    assert len(passed) == len(set(passed))
+    assert required | {"--log"} <= set(passed) <= set(known) | {"--log"}
+    assert all(field.endswith(":q}") for field in re.findall(r"\{.*?\}", body))
+
+
+def test_rules_say_what_they_are():
+    names = re.findall(r"^rule (\w+):\n    (.*)", RULES, flags=re.MULTILINE)
+    assert len(names) == len(CALLS)
+    assert all(first.startswith('"""') for _, first in names)
+    assert len(re.findall(r"^    log:", RULES, flags=re.MULTILINE)) == len(names)
+    assert not re.search(r"^    (run|script|message):", RULES, flags=re.MULTILINE)

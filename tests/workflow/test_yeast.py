@@ -1,0 +1,56 @@
+"""The example on real yeast ATAC-seq: a smoke run of the whole DAG, and the long run that has to score."""
+
+import json
+import os
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from small_workflow import ROOT, Workflow
+
+pytestmark = pytest.mark.workflow
+EXAMPLE = (ROOT / "config/config.yaml", ROOT / "config/examples/yeast.yaml")
+SMOKE = Path(__file__).with_name("yeast_smoke.yaml")
+
+
+@pytest.fixture
+def data() -> Path:
+    folder = os.environ.get("GATESCOPE_DATA")
+    if not folder:
+        pytest.skip("GATESCOPE_DATA is not set")
+    return Path(folder)
+
+
+def run_yeast(folder: Path, data: Path, *overlays: Path) -> Path:
+    """Run the example in `folder`; return the sample's results."""
+    sheet = ROOT / "config/examples/yeast_samples.tsv"
+    workflow = Workflow(folder, (*EXAMPLE, *overlays))
+    done = workflow.run("--config", f"samples={sheet}", f"data_dir={data}")
+    assert done.returncode == 0, done.stdout[-6000:]
+    print(done.stdout[-1500:])
+    return folder / "results/yeast"
+
+
+def state_scores(results: Path, run: str, bin_bp: int) -> pd.DataFrame:
+    """Return the evaluation of a run at one bin size, by predictor."""
+    table = pd.read_csv(results / "model" / run / "evaluation.tsv", sep="\t")
+    return table[table.bin_bp == bin_bp].set_index("predictor")
+
+
+@pytest.mark.realdata
+def test_smoke_run_on_real_data(tmp_path, data):
+    results = run_yeast(tmp_path, data, SMOKE)
+    found = json.loads((results / "data/preflight.json").read_text())
+    assert found["genome"]["bp"] == 3_876_404
+    assert found["atac"]["cuts"] == 192_696
+    assert (results / "browser/report.html").stat().st_size > 100_000
+
+
+@pytest.mark.acceptance
+def test_yeast_scores(tmp_path, data):
+    results = run_yeast(tmp_path, data)
+    dna = state_scores(results, "sequence.f1.1", 200).loc["model"]
+    both = state_scores(results, "sequence_and_cuts.f1.1", 200).loc["model"]
+    print(dna, both, sep="\n\n")
+    assert dna.pearson >= 0.60 and dna.auroc >= 0.90 and dna.auprc >= 0.50
+    assert both.auroc >= 0.99 and both.auprc >= 0.90

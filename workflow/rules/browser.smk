@@ -1,0 +1,75 @@
+"""How does a person see it? hub, report -> results/{sample}/browser/."""
+
+
+rule hub:
+    """Write the UCSC track hub and the IGV session."""
+    input:
+        genome=sample_file("genome"),
+        cuts="results/{sample}/atac/cuts.bw",
+        store="results/{sample}/data/encoded",
+        tracks=browser_tracks,
+        verdict="results/{sample}/boundaries/verdict.json",
+    output:
+        hub="results/{sample}/browser/hub.txt",
+        session="results/{sample}/browser/igv_session.xml",
+        regions=multiext("results/{sample}/browser/regions", ".bed", ".bb"),
+    log:
+        "logs/hub/{sample}.log",
+    conda:
+        "../../envs/gatescope.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        results=subpath(output.hub, ancestor=2),
+        runs=list(RUNS),
+        ucsc_genome=config["browser"]["ucsc_genome"],
+        stage_version=STAGE_VERSIONS["hub"],
+    shell:
+        r"""
+        gatescope hub \
+            --sample {wildcards.sample:q} \
+            --results {params.results:q} \
+            --genome {input.genome:q} \
+            --runs {params.runs:q} \
+            --ucsc-genome {params.ucsc_genome:q} \
+            --log {log:q}
+        """
+
+
+rule report:
+    """Write the self-contained report."""
+    input:
+        genome=sample_file("genome"),
+        preflight="results/{sample}/data/preflight.json",
+        cuts="results/{sample}/atac/cuts.bw",
+        store="results/{sample}/data/encoded",
+        tracks=browser_tracks,
+        tables=report_tables,
+        verdict="results/{sample}/boundaries/verdict.json",
+    output:
+        "results/{sample}/browser/report.html",
+    log:
+        "logs/report/{sample}.log",
+    conda:
+        "../../envs/gatescope.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        results=subpath(output[0], ancestor=2),
+        runs=list(RUNS),
+        settings=json.dumps(config["browser"]),
+        stage_version=STAGE_VERSIONS["report"],
+    shell:
+        r"""
+        gatescope report \
+            --sample {wildcards.sample:q} \
+            --results {params.results:q} \
+            --genome {input.genome:q} \
+            --runs {params.runs:q} \
+            --settings {params.settings:q} \
+            --log {log:q}
+        """

@@ -1,0 +1,175 @@
+"""Configuration, sample table and the functions that rules call; no rules."""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+from snakemake.utils import validate
+
+# Snakemake's own environment need not hold gatescope (--sdm conda); these modules need nothing but Python
+sys.path.insert(0, str(Path(workflow.basedir) / "src"))
+
+from gatescope.config import (
+    check_folds,
+    explain,
+    network_settings,
+    plan_runs,
+    read_samples,
+    training_settings,
+)
+from gatescope.errors import InputError
+from gatescope.stages import STAGE_VERSIONS
+
+# `.venv/bin/snakemake` without an activated environment finds the gatescope that is installed beside it
+if (Path(sys.executable).parent / "gatescope").exists():
+    shell.prefix(f'PATH="{Path(sys.executable).parent}:$PATH"; ')
+
+
+def check(values, schema, source):
+    """Validate `values` and fill in defaults; an error is one line that names the key."""
+    try:
+        validate(values, schema)
+    except WorkflowError as error:
+        if error.__context__ is None:
+            raise
+        raise explain(error.__context__, source) from None
+
+
+def read_configuration():
+    """Return samples, runs and folds, or stop with one line."""
+    try:
+        check(config, "../schemas/config.schema.yaml", "config")
+        samples = read_samples(
+            config["samples"],
+            config["data_dir"],
+            config["tn5_shift"],
+            lambda row, place: check(row, "../schemas/samples.schema.yaml", place),
+        )
+        runs = plan_runs(config, samples)
+        for run in runs.values():
+            training_settings(config, run.model)
+        return samples, runs, check_folds(config)
+    except InputError as error:
+        sys.exit(f"gatescope: error: {error}")
+
+
+SAMPLES, RUNS, FOLDS = read_configuration()
+PLANTED_SAMPLES = [name for name, sample in SAMPLES.items() if sample.is_planted]
+GATES = ("forget_gate", "input_gate", "output_gate")
+DIRECTIONS = ("fwd", "rev")
+
+
+def any_of(names):
+    """Return a regular expression that matches exactly `names`."""
+    return "|".join(map(re.escape, names)) or "(?!)"
+
+
+wildcard_constraints:
+    sample=any_of(SAMPLES),
+    run=any_of(RUNS),
+    network=f"({any_of(RUNS)})(\\.random|\\.ablated)?",
+
+
+def sample_file(column):
+    """Return an input function: the sample's file in `column` of the table, or nothing."""
+
+    def path(wildcards):
+        return SAMPLES[wildcards.sample].files.get(column, [])
+
+    return path
+
+
+def track_files(wildcards):
+    """Return the paths of a sample's further tracks."""
+    return SAMPLES[wildcards.sample].track_files
+
+
+def named_tracks(wildcards):
+    """Return NAME=PATH of a sample's further tracks."""
+    return [f"{name}={path}" for name, path in SAMPLES[wildcards.sample].tracks.items()]
+
+
+def tn5_shift(wildcards):
+    """Return the shift that a sample's fragments already carry."""
+    return SAMPLES[wildcards.sample].tn5_shift
+
+
+def run_of(wildcards):
+    """Return the run that a network, possibly a twin, belongs to."""
+    return RUNS[re.sub(r"\.(random|ablated)$", "", wildcards.network)]
+
+
+def twin_of(wildcards):
+    """Return none, random or ablated."""
+    return wildcards.network.removeprefix(run_of(wildcards).name).removeprefix(".") or "none"
+
+
+def network_of(wildcards):
+    """Return the settings of a network as JSON."""
+    return json.dumps(network_settings(config, run_of(wildcards).model))
+
+
+def training_of(wildcards):
+    """Return how a network is trained, as JSON."""
+    return json.dumps(training_settings(config, run_of(wildcards).model))
+
+
+def gate_tracks(which):
+    """Return the file names of gate tracks, `which` being mean or boundary_unit, with their sidecars."""
+    tracks = [f"{gate}.{direction}.{which}.bw" for gate in GATES for direction in DIRECTIONS]
+    return tracks + [f"{track}.json" for track in tracks]
+
+
+def browser_tracks(wildcards):
+    """Return every track of a sample that a person looks at."""
+    files = []
+    for name, run in RUNS.items():
+        targets = config["models"][run.model]["targets"]
+        files += [f"model/{name}/predicted_{target}.bw" for target in targets]
+        files += [f"trace/{name}/{track}" for track in gate_tracks("mean") + gate_tracks("boundary_unit")]
+    return [f"results/{wildcards.sample}/{file}" for file in files]
+
+
+def report_tables(wildcards):
+    """Return every table and summary of a sample that the report shows."""
+    tables = {
+        "model": ["model.json", "metrics.tsv", "training.csv", "evaluation.tsv", "evaluation.json"],
+        "trace": ["units.tsv", "summary.json"],
+        "boundaries": ["profile.tsv", "units.tsv", "verdict.json", "profile.svg"],
+        "design": ["constructs.fa", "designs.tsv"],
+    }
+    folders = [(stage, name) for name in RUNS for stage in tables]
+    return [
+        f"results/{wildcards.sample}/{stage}/{name}/{table}"
+        for stage, name in folders
+        for table in tables[stage]
+    ]
+
+
+def runs_with_target(target, is_wanted=True):
+    """Return the runs whose model predicts `target`, or those whose model does not."""
+    predicts = {name: target in config["models"][run.model]["targets"] for name, run in RUNS.items()}
+    return [name for name, answer in predicts.items() if answer == is_wanted]
+
+
+def oracle_file(wildcards):
+    """Return the best possible prediction, which only a planted genome has."""
+    is_planted = SAMPLES[wildcards.sample].is_planted
+    return f"results/{wildcards.sample}/data/simulated/truth/oracle_state.bw" if is_planted else []
+
+
+def named_predictors(wildcards):
+    """Return NAME=PATH of the predictions to score beside the network's."""
+    return [f"oracle={path}" for path in [oracle_file(wildcards)] if path]
+
+
+def print_outcome():
+    """Say what the runs of each sample show, and where to read about it."""
+    for sample in SAMPLES:
+        page = Path(f"results/{sample}/browser/report.html")
+        verdict = Path(f"results/{sample}/boundaries/verdict.json")
+        if page.exists() and verdict.exists():
+            print(f"{sample}: {json.loads(verdict.read_text())['sentence']}", file=sys.stderr)
+            print(f"{sample}: see {page.resolve()}", file=sys.stderr)

@@ -1,0 +1,142 @@
+"""What does the network see? simulate, preflight, encode -> results/{sample}/data/."""
+
+
+rule simulate:
+    """Make the planted genome, the data it would give, and the truth about it."""
+    output:
+        genome="results/{sample}/data/simulated/genome.fa",
+        index="results/{sample}/data/simulated/genome.fa.fai",
+        fragments="results/{sample}/data/simulated/fragments.tsv.gz",
+        peaks="results/{sample}/data/simulated/peaks.narrowPeak",
+        exclusion_list="results/{sample}/data/simulated/exclusion.bed",
+        truth=multiext(
+            "results/{sample}/data/simulated/truth/",
+            "regions.bed",
+            "boundaries.bed",
+            "motifs.bed",
+            "decoys.bed",
+            "gaps.bed",
+            "low_mappability.bed",
+            "parameters.json",
+            "oracle_state.bw",
+            "oracle_state.bw.json",
+        ),
+    log:
+        "logs/simulate/{sample}.log",
+    wildcard_constraints:
+        sample=any_of(PLANTED_SAMPLES),
+    conda:
+        "../../envs/gatescope.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        folder=subpath(output.genome, parent=True),
+        contigs=config["planted"]["contigs"],
+        contig_bp=config["planted"]["contig_bp"],
+        seed=config["planted"]["seed"],
+        stage_version=STAGE_VERSIONS["simulate"],
+    shell:
+        r"""
+        gatescope simulate \
+            --contigs {params.contigs:q} \
+            --contig-bp {params.contig_bp:q} \
+            --seed {params.seed:q} \
+            --output {params.folder:q} \
+            --log {log:q}
+        """
+
+
+rule preflight:
+    """Check that the inputs fit together; everything expensive waits for this."""
+    input:
+        genome=sample_file("genome"),
+        atac=sample_file("atac"),
+        peaks=sample_file("peaks"),
+        exclusion_list=sample_file("exclusion_list"),
+        tracks=track_files,
+    output:
+        "results/{sample}/data/preflight.json",
+    log:
+        "logs/preflight/{sample}.log",
+    conda:
+        "../../envs/gatescope.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        tracks=named_tracks,
+        folds=json.dumps(FOLDS),
+        tn5_shift=tn5_shift,
+        exclude_contigs=config["exclude_contigs"],
+        window_bp=config["windows"]["window_bp"],
+        runs=len(RUNS),
+        stage_version=STAGE_VERSIONS["preflight"],
+    shell:
+        r"""
+        gatescope preflight \
+            --genome {input.genome:q} \
+            --atac {input.atac:q} \
+            --peaks {input.peaks:q} \
+            --exclusion-list {input.exclusion_list:q} \
+            --tracks {params.tracks:q} \
+            --folds {params.folds:q} \
+            --tn5-shift {params.tn5_shift:q} \
+            --exclude-contigs {params.exclude_contigs:q} \
+            --window-bp {params.window_bp:q} \
+            --runs {params.runs:q} \
+            --output {output:q} \
+            --log {log:q}
+        """
+
+
+rule encode:
+    """Write the encoded store: base codes, tracks, accessible state, training windows, folds."""
+    input:
+        # ancient: one more seed runs preflight again, which must not retrain the others
+        preflight=ancient("results/{sample}/data/preflight.json"),
+        genome=sample_file("genome"),
+        cuts="results/{sample}/atac/cuts.bw",
+        peaks=sample_file("peaks"),
+        exclusion_list=sample_file("exclusion_list"),
+        tracks=track_files,
+    output:
+        directory("results/{sample}/data/encoded"),
+    log:
+        "logs/encode/{sample}.log",
+    benchmark:
+        "benchmarks/encode/{sample}.tsv"
+    conda:
+        "../../envs/gatescope.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        tracks=named_tracks,
+        folds=json.dumps(FOLDS),
+        exclude_contigs=config["exclude_contigs"],
+        window_bp=config["windows"]["window_bp"],
+        background_ratio=config["windows"]["background_ratio"],
+        max_unknown_fraction=config["windows"]["max_unknown_fraction"],
+        seed=config["seed"],
+        stage_version=STAGE_VERSIONS["encode"],
+    shell:
+        r"""
+        gatescope encode \
+            --genome {input.genome:q} \
+            --cuts {input.cuts:q} \
+            --peaks {input.peaks:q} \
+            --exclusion-list {input.exclusion_list:q} \
+            --tracks {params.tracks:q} \
+            --folds {params.folds:q} \
+            --exclude-contigs {params.exclude_contigs:q} \
+            --window-bp {params.window_bp:q} \
+            --background-ratio {params.background_ratio:q} \
+            --max-unknown-fraction {params.max_unknown_fraction:q} \
+            --seed {params.seed:q} \
+            --output {output:q} \
+            --log {log:q}
+        """

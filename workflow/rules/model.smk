@@ -1,0 +1,101 @@
+"""How is accessibility predicted? train, evaluate -> results/{sample}/model/{run}/."""
+
+
+rule train:
+    """Train a network or one of its twins: {run}.random is untrained, {run}.ablated has no recurrence."""
+    input:
+        store="results/{sample}/data/encoded",
+    output:
+        best="results/{sample}/model/{network}/model.safetensors",
+        last="results/{sample}/model/{network}/last.safetensors",
+        description="results/{sample}/model/{network}/model.json",
+        metrics="results/{sample}/model/{network}/metrics.tsv",
+        history="results/{sample}/model/{network}/training.csv",
+    log:
+        "logs/train/{sample}.{network}.log",
+    benchmark:
+        "benchmarks/train/{sample}.{network}.tsv"
+    conda:
+        "../../envs/gatescope.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=240,
+    params:
+        folder=subpath(output.best, parent=True),
+        network=network_of,
+        training=training_of,
+        fold=lambda wildcards: run_of(wildcards).fold,
+        seed=lambda wildcards: run_of(wildcards).seed,
+        twin=twin_of,
+        stage_version=STAGE_VERSIONS["train"],
+    shell:
+        r"""
+        gatescope train \
+            --store {input.store:q} \
+            --run {wildcards.network:q} \
+            --network {params.network:q} \
+            --training {params.training:q} \
+            --fold {params.fold:q} \
+            --seed {params.seed:q} \
+            --twin {params.twin:q} \
+            --threads {threads:q} \
+            --output {params.folder:q} \
+            --log {log:q}
+        """
+
+
+rule evaluate:
+    """Score a run on held-out contigs beside its baselines, and write what it predicts there."""
+    input:
+        store="results/{sample}/data/encoded",
+        model="results/{sample}/model/{run}/model.safetensors",
+        description="results/{sample}/model/{run}/model.json",
+        ablated="results/{sample}/model/{run}.ablated/model.safetensors",
+        predictors=oracle_file,
+    output:
+        scores="results/{sample}/model/{run}/evaluation.tsv",
+        summary="results/{sample}/model/{run}/evaluation.json",
+        state="results/{sample}/model/{run}/predicted_state.bw",
+        state_sidecar="results/{sample}/model/{run}/predicted_state.bw.json",
+        cuts="results/{sample}/model/{run}/predicted_cuts.bw",
+        cuts_sidecar="results/{sample}/model/{run}/predicted_cuts.bw.json",
+    log:
+        "logs/evaluate/{sample}.{run}.log",
+    benchmark:
+        "benchmarks/evaluate/{sample}.{run}.tsv"
+    wildcard_constraints:
+        run=any_of(runs_with_target("cuts")),
+    conda:
+        "../../envs/gatescope.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        model=subpath(input.model, parent=True),
+        ablated=subpath(input.ablated, parent=True),
+        predictors=named_predictors,
+        stage_version=STAGE_VERSIONS["evaluate"],
+    shell:
+        r"""
+        gatescope evaluate \
+            --store {input.store:q} \
+            --model {params.model:q} \
+            --ablated {params.ablated:q} \
+            --predictors {params.predictors:q} \
+            --threads {threads:q} \
+            --output {params.model:q} \
+            --log {log:q}
+        """
+
+
+# the same without the predicted cuts, for models that predict the state only
+use rule evaluate as evaluate_state_only with:
+    output:
+        scores="results/{sample}/model/{run}/evaluation.tsv",
+        summary="results/{sample}/model/{run}/evaluation.json",
+        state="results/{sample}/model/{run}/predicted_state.bw",
+        state_sidecar="results/{sample}/model/{run}/predicted_state.bw.json",
+    wildcard_constraints:
+        run=any_of(runs_with_target("cuts", False)),

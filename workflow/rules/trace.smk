@@ -1,0 +1,126 @@
+"""What did every gate do at every base? trace -> results/{sample}/trace/{run}/."""
+
+
+rule trace:
+    """Replay the gates of a run, write their means as tracks, keep single units for `boundaries`."""
+    input:
+        store="results/{sample}/data/encoded",
+        model="results/{sample}/model/{run}/model.safetensors",
+        description="results/{sample}/model/{run}/model.json",
+    output:
+        tracks=expand("results/{{sample}}/trace/{{run}}/{track}", track=gate_tracks("mean")),
+        census="results/{sample}/trace/{run}/units.tsv",
+        summary="results/{sample}/trace/{run}/summary.json",
+        units=temp(directory("results/{sample}/trace/{run}/units")),
+    log:
+        "logs/trace/{sample}.{run}.log",
+    benchmark:
+        "benchmarks/trace/{sample}.{run}.tsv"
+    conda:
+        "../../envs/gatescope.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        model=subpath(input.model, parent=True),
+        folder=subpath(output.summary, parent=True),
+        contigs=config["trace"]["contigs"],
+        decimals=config["trace"]["decimals"],
+        dtype=config["trace"]["dtype"],
+        stage_version=STAGE_VERSIONS["trace"],
+    shell:
+        r"""
+        gatescope trace \
+            --store {input.store:q} \
+            --model {params.model:q} \
+            --contigs {params.contigs:q} \
+            --tracks mean \
+            --decimals {params.decimals:q} \
+            --dtype {params.dtype:q} \
+            --threads {threads:q} \
+            --output {params.folder:q} \
+            --log {log:q}
+        """
+
+
+rule trace_twin:
+    """Replay the gates of the untrained twin on held-out contigs: what boundaries do without training."""
+    input:
+        store="results/{sample}/data/encoded",
+        model="results/{sample}/model/{run}.random/model.safetensors",
+        description="results/{sample}/model/{run}.random/model.json",
+    output:
+        census="results/{sample}/trace/{run}.random/units.tsv",
+        summary="results/{sample}/trace/{run}.random/summary.json",
+        units=temp(directory("results/{sample}/trace/{run}.random/units")),
+    log:
+        "logs/trace_twin/{sample}.{run}.log",
+    conda:
+        "../../envs/gatescope.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        model=subpath(input.model, parent=True),
+        folder=subpath(output.summary, parent=True),
+        dtype=config["trace"]["dtype"],
+        stage_version=STAGE_VERSIONS["trace"],
+    shell:
+        r"""
+        gatescope trace \
+            --store {input.store:q} \
+            --model {params.model:q} \
+            --contigs held-out \
+            --tracks none \
+            --dtype {params.dtype:q} \
+            --threads {threads:q} \
+            --output {params.folder:q} \
+            --log {log:q}
+        """
+
+
+rule trace_boundary_units:
+    """Write the gates of the hidden units that `boundaries` has named as tracks of their own."""
+    input:
+        store="results/{sample}/data/encoded",
+        model="results/{sample}/model/{run}/model.safetensors",
+        description="results/{sample}/model/{run}/model.json",
+        units="results/{sample}/boundaries/{run}/units.tsv",
+    output:
+        tracks=expand(
+            "results/{{sample}}/trace/{{run}}/{track}",
+            track=gate_tracks("boundary_unit"),
+        ),
+    log:
+        "logs/trace_boundary_units/{sample}.{run}.log",
+    benchmark:
+        "benchmarks/trace_boundary_units/{sample}.{run}.tsv"
+    conda:
+        "../../envs/gatescope.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        model=subpath(input.model, parent=True),
+        folder="results/{sample}/trace/{run}",
+        contigs=config["trace"]["contigs"],
+        decimals=config["trace"]["decimals"],
+        dtype=config["trace"]["dtype"],
+        stage_version=STAGE_VERSIONS["trace"],
+    shell:
+        r"""
+        gatescope trace \
+            --store {input.store:q} \
+            --model {params.model:q} \
+            --contigs {params.contigs:q} \
+            --tracks none \
+            --units {input.units:q} \
+            --decimals {params.decimals:q} \
+            --dtype {params.dtype:q} \
+            --threads {threads:q} \
+            --output {params.folder:q} \
+            --log {log:q}
+        """
