@@ -20,7 +20,7 @@ GATE_COLOURS = {"forget_gate": "#b2182b", "input_gate": "#2166ac", "output_gate"
 #: Text and axes; secondary lines and null bands; accessible regions.
 INK, MUTED, REGION = "#1a1a2e", "#8d99ae", "#f4a259"
 
-_STYLE: dict[str, Any] = {
+_STYLE: Any = {  # matplotlib types its keys more narrowly than a dict literal
     "svg.hashsalt": "gatescope",  # with Date=None below: same figure, same bytes
     "svg.fonttype": "none",
     "font.family": "sans-serif",

@@ -4,9 +4,9 @@ A genome is a walk through five phases: closed, closed, open, open, open. At eac
 one background base (and stays, or moves on to the next phase of the same state) or emits a whole block:
 an *entry* motif leads from closed to open, an *exit* motif from open to closed; both lie inside the open
 region they delimit. *Lone* entry and exit motifs inside open regions, and *scrambled* motifs anywhere, change
-nothing: whoever reads must set a memory at a motif, not add to it. Several phases per state give peak-like lengths (a sum of
-geometric waiting times) while the walk stays a hidden Markov model whose posterior `gatescope.data.oracle`
-computes exactly.
+nothing: whoever reads must set a memory at a motif, not add to it. Several phases per state give peak-like
+lengths (a sum of geometric waiting times) while the walk stays a hidden Markov model whose posterior
+`gatescope.data.oracle` computes exactly.
 
 Public names: `PlantedModel`, `Block`, `Walk`, `draw_walk`, `draw_sequence`, `motif_matrix`.
 """

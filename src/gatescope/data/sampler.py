@@ -120,7 +120,7 @@ class TrainingBatches(_Windows):
             )
         regions = store.regions[store.regions.chrom.isin(self.contigs)]
         self._centres = {
-            kind: list(rows[["chrom", "summit"]].itertuples(index=False, name=None))
+            kind: list(zip(rows["chrom"], rows["summit"], strict=True))
             for kind, rows in regions.groupby("kind")
         }
         self._shares = self._usable_shares()

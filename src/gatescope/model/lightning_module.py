@@ -135,7 +135,9 @@ class TrainingRecord(lightning.Callback):
         """Start the epoch's clock."""
         self._losses, self._started = [], time.monotonic()
 
-    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         """Collect the loss; after a few steps of the first epoch say how long an epoch will take."""
         self._losses.append(outputs["loss"].detach())
         if not self.rows and batch_idx + 1 == _FIRST_ESTIMATE_STEP:

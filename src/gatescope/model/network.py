@@ -137,7 +137,7 @@ class AccessibilityNetwork(nn.Module):
             Source of the dropout masks; without it nothing is dropped, in any mode of the module.
         """
         features = self.features(one_hot, tracks)  # (N, L, C)
-        for layer, lstm in enumerate(self.recurrent):
+        for layer, lstm in enumerate(self.lstm_layers):
             features, _ = lstm(features if layer == 0 else self._drop(features, dropout))
         features = self._drop(features, dropout)
         heads = {name: head(features).squeeze(2) for name, head in self.heads.items()}
@@ -150,6 +150,11 @@ class AccessibilityNetwork(nn.Module):
         if self.config.tracks and tracks is not None:
             signal = torch.cat([signal, torch.log1p(tracks.to(signal.dtype))], dim=1)
         return torch.relu(self.norm(self.stem(signal))).transpose(1, 2)
+
+    @property
+    def lstm_layers(self) -> list[nn.LSTM]:
+        """The LSTM layers from the stem on, each a bidirectional `nn.LSTM` of one layer."""
+        return [layer for layer in self.recurrent if isinstance(layer, nn.LSTM)]
 
     def _check(self, one_hot: Tensor, tracks: Tensor | None) -> None:
         wanted = len(self.config.tracks)
@@ -170,8 +175,9 @@ class AccessibilityNetwork(nn.Module):
     def _draw_weights(self, generator: torch.Generator) -> None:
         # A one-hot window holds one 1 per base: unit variance out, so that an untrained net is on scale too.
         self.stem.weight.normal_(0, 1 / math.sqrt(self.config.stem_width_bp), generator=generator)
-        nn.init.zeros_(self.stem.bias)
-        for lstm in self.recurrent:
+        for parameter in [p for name, p in self.stem.named_parameters() if name == "bias"]:
+            parameter.zero_()
+        for lstm in self.lstm_layers:
             for name, parameter in lstm.named_parameters():
                 if "weight" in name:
                     bound = 1 / math.sqrt(parameter.shape[1])
@@ -179,9 +185,8 @@ class AccessibilityNetwork(nn.Module):
                 else:
                     parameter.zero_()
             set_half_lives(lstm, *self.config.half_life_bp)
-        for head in self.heads.values():
-            head.weight.uniform_(-0.1, 0.1, generator=generator)
-            nn.init.zeros_(head.bias)
+        for name, parameter in self.heads.named_parameters():
+            parameter.zero_() if name.endswith("bias") else parameter.uniform_(-0.1, 0.1, generator=generator)
 
 
 @torch.no_grad()

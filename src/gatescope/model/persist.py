@@ -75,7 +75,7 @@ def load_model(folder: Path | str) -> tuple[AccessibilityNetwork, dict[str, Any]
             cause="files of two trainings in one folder",
             remedy="train again",
         )
-    fields = {k: tuple(v) if isinstance(v, list) else v for k, v in meta["network"].items()}
+    fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in meta["network"].items()}
     network = AccessibilityNetwork(NetworkConfig(**fields))
     network.load_state_dict(load_file(path))
     return network.eval(), meta

@@ -9,7 +9,8 @@ two matrix products, and the cell state follows by a scan:
 The h_t computed this way must equal the h_t of the kernel: their largest difference is the certificate.
 c is never recovered from h, which is ill-conditioned where tanh saturates.
 
-Public names: `Cell`, `cells_of`, `fused`, `replay`, `run_and_replay`, `scan`, `Replay`, `Trace`, `trace_lstm`, `trace_windows`.
+Public names: `Cell`, `cells_of`, `fused`, `replay`, `run_and_replay`, `scan`, `Replay`, `Trace`, `trace_lstm`,
+`trace_windows`.
 
 References
 ----------
@@ -169,7 +170,7 @@ def run_and_replay(
             parts.append(_replay_pieces(cell, inputs[:, begin:end], hidden[rows], starts[rows]))
             begin = end
     joined = [torch.cat(field, dim=1) for field in list(zip(*parts, strict=True))[:-1]]
-    return Replay(*joined, max(part.error for part in parts)), state
+    return Replay._make([*joined, max(part.error for part in parts)]), state
 
 
 def _replay_pieces(cell: Cell, inputs: Tensor, hidden: list[Tensor], starts: list) -> Replay:
@@ -183,7 +184,7 @@ def _replay_pieces(cell: Cell, inputs: Tensor, hidden: list[Tensor], starts: lis
         cell, inputs.reshape(batch * pieces, -1, inputs.shape[2]), outputs, (stacked[0], stacked[1])
     )
     joined = [tensor.reshape(batch, -1, tensor.shape[2]) for tensor in result[:-1]]
-    return Replay(*joined, result.error)
+    return Replay._make([*joined, result.error])
 
 
 def trace_lstm(lstm: nn.LSTM, inputs: Tensor, layer: int = -1) -> Trace:
@@ -211,7 +212,7 @@ def trace_lstm(lstm: nn.LSTM, inputs: Tensor, layer: int = -1) -> Trace:
         replays = _both(lstm, layer, inputs)
     certificate = Certificate.of(inputs, max(r.error for r in replays), inputs.shape[0] * inputs.shape[1])
     stacked = [torch.stack(field, dim=1).transpose(2, 3) for field in list(zip(*replays, strict=True))[:-1]]
-    return Trace(*stacked, certificate.checked())
+    return Trace._make([*stacked, certificate.checked()])
 
 
 def _both(lstm: nn.LSTM, layer: int, inputs: Tensor) -> list[Replay]:
@@ -222,7 +223,7 @@ def _both(lstm: nn.LSTM, layer: int, inputs: Tensor) -> list[Replay]:
         zero = read.new_zeros(len(read), cell.weight_hh.shape[1])
         result, _ = run_and_replay(fused(cell), cell, read, (zero, zero))
         turned = [t.flip(1) for t in result[:-1]] if direction else result[:-1]
-        replays.append(Replay(*turned, result.error))
+        replays.append(Replay._make([*turned, result.error]))
     return replays
 
 
@@ -242,8 +243,6 @@ def trace_windows(
     """
     with exact_arithmetic():
         features = network.features(one_hot, tracks)
-        for lstm in list(network.recurrent)[:layer]:
+        for lstm in network.lstm_layers[:layer]:
             features, _ = lstm(features)
-    lstm = network.recurrent[layer]
-    assert isinstance(lstm, nn.LSTM)
-    return trace_lstm(lstm, features)
+    return trace_lstm(network.lstm_layers[layer], features)

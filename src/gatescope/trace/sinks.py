@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import softplus
 
 from gatescope.atac.bigwig import BigWigWriter, TrackInfo, write_sidecar
@@ -59,10 +59,11 @@ class Census:
     """
 
     def __init__(self, network: AccessibilityNetwork) -> None:
-        lstm = network.recurrent[0]
-        assert isinstance(lstm, nn.LSTM)
         hidden = network.config.hidden_units
-        self._bias = [(c.bias_ih + c.bias_hh)[hidden : 2 * hidden].detach().double() for c in cells_of(lstm)]
+        self._bias = [
+            (c.bias_ih + c.bias_hh)[hidden : 2 * hidden].detach().double()
+            for c in cells_of(network.lstm_layers[0])
+        ]
         self._bases = 0
         self._sum, self._low, self._high = (np.zeros((len(DIRECTIONS), hidden)) for _ in range(3))
         self._min, self._max = np.ones_like(self._sum), np.zeros_like(self._sum)

@@ -63,15 +63,9 @@ def stream_contig(
     with exact_arithmetic(), tempfile.TemporaryDirectory(prefix="gatescope-") as folder:
         read = _stem_reader(network, store, contig)
         for below in range(layer):
-            chunks = _stream_layer(_lstm(network, below), read, length, chunk_bp)
+            chunks = _stream_layer(network.lstm_layers[below], read, length, chunk_bp)
             read = _keep_hidden(chunks, Path(folder) / f"layer{below}.npy", length, network.stem.weight)
-        yield from _stream_layer(_lstm(network, layer), read, length, chunk_bp)
-
-
-def _lstm(network: AccessibilityNetwork, layer: int) -> nn.LSTM:
-    lstm = network.recurrent[layer]
-    assert isinstance(lstm, nn.LSTM)
-    return lstm
+        yield from _stream_layer(network.lstm_layers[layer], read, length, chunk_bp)
 
 
 def _stem_reader(network: AccessibilityNetwork, store: EncodedStore, contig: str) -> _Read:
@@ -103,7 +97,7 @@ def _stream_layer(lstm: nn.LSTM, read: _Read, length: int, chunk_bp: int) -> Ite
             inputs = inputs.flip(1) if direction else inputs
             gates, state = run_and_replay(kernel, cell, inputs, state)
             if direction:
-                gates = Replay(*(tensor.flip(1) for tensor in gates[:-1]), gates.error)
+                gates = Replay._make([*(tensor.flip(1) for tensor in gates[:-1]), gates.error])
             yield Chunk(direction, start, end, gates)
 
 
