@@ -26,7 +26,7 @@ clean:
 	@touch $@
 
 .venv/.installed-test: .venv/.installed-demo
-	.venv/bin/python -m pip install -c constraints.txt -e '.[slurm,test]'
+	.venv/bin/python -m pip install -c constraints.txt -e '.[test]'
 	@touch $@
 
 .venv/bin/python:

@@ -4,10 +4,12 @@ import json
 import warnings
 
 import lightning
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from gatescope.data.store import EncodedStore
 from gatescope.errors import InputError
 from gatescope.model import train as module
 from gatescope.model.persist import load_model
@@ -107,8 +109,17 @@ def test_the_best_epoch_is_kept_beside_the_last(store, tmp_path):
 def test_twins(store, tmp_path):
     run(store, tmp_path / "random", twin="random")
     network, meta = load_model(tmp_path / "random")
-    untrained = module.AccessibilityNetwork(network.config, torch.Generator().manual_seed(1))
-    assert all(torch.equal(a, b) for a, b in zip(network.parameters(), untrained.parameters(), strict=True))
+    untrained = module.AccessibilityNetwork(network.config, torch.Generator().manual_seed(1)).state_dict()
+    changed = [
+        name for name, value in network.state_dict().items() if not torch.equal(value, untrained[name])
+    ]
+    assert changed == ["heads.cuts.bias", "heads.state.bias"]
+    cuts, state = (network.state_dict()[name].item() for name in changed)
+    data = EncodedStore(store)
+    expected = np.concatenate([data.track(c, "cuts") for c in ("one", "two")]).mean()
+    assert np.exp(cuts) == pytest.approx(expected, rel=1e-5)
+    scored = np.concatenate([data.state(c) for c in ("one", "two")])
+    assert 1 / (1 + np.exp(-state)) == pytest.approx((scored[scored != 255] == 1).mean(), rel=1e-5)
     assert meta["twin"] == "random"
     run(store, tmp_path / "ablated", twin="ablated")
     ablated, _ = load_model(tmp_path / "ablated")
@@ -118,8 +129,6 @@ def test_twins(store, tmp_path):
 
 def test_test_contigs_do_not_touch_the_weights(store, tmp_path):
     """Other bases and cuts on the test contig, other store hash, same weights."""
-    import numpy as np
-
     other = make_store(tmp_path / "other")
     codes = np.load(other.path / "four.codes.npy")
     np.save(other.path / "four.codes.npy", codes[::-1])

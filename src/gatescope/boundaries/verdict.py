@@ -314,12 +314,14 @@ def _overall_sentence(answer: str, modes: dict[str, list[dict[str, Any]]]) -> st
     parts = []
     for mode, runs in modes.items():
         counts = Counter(run["verdict"] for run in runs)
-        counted = ", ".join(f"{answer} in {n} of {len(runs)}" for answer, n in sorted(counts.items()))
+        counted = ", ".join(f"{verdict} in {n} of {len(runs)} runs" for verdict, n in sorted(counts.items()))
+        if len(runs) == 1:
+            counted = f"{runs[0]['verdict']} in the one run"
         if runs:
-            parts.append(f"with {shown[mode]} {counted} {'run' if len(runs) == 1 else 'runs'}")
+            parts.append(f"{shown[mode]}: {counted}")
     return (
-        f"{answer.capitalize()} (provisional): that a forget gate falls where the network reads into an "
-        f"accessible region is, {'; '.join(parts)}."
+        f"{answer.capitalize()} (provisional): does a forget gate fall where the network reads into an accessible "
+        f"region? With {'; with '.join(parts)}."
     )
 
 

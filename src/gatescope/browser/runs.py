@@ -117,8 +117,8 @@ def _score_chart(rows: Sequence[Row], prefix: str) -> Chart:
         Score(
             label=_predictor(row["predictor"]),
             value=row[metric],
-            low=row[f"{metric}_low"],
-            high=row[f"{metric}_high"],
+            low=row[f"{metric}_low"] if _has(row, f"{metric}_low") else row[metric],
+            high=row[f"{metric}_high"] if _has(row, f"{metric}_low") else row[metric],
             is_model=row["predictor"] == "model",
         )
         for row in rows
@@ -211,4 +211,6 @@ def _interval(row: Row, metric: str) -> Any:
     """Write a score with its interval; a predictor of the state alone has no correlation with counts."""
     if not _has(row, metric):
         return "does not apply"
+    if not _has(row, f"{metric}_low"):
+        return f"{row[metric]:.3f} (too little data for an interval)"
     return f"{row[metric]:.3f} ({row[f'{metric}_low']:.3f} to {row[f'{metric}_high']:.3f})"

@@ -47,7 +47,7 @@ class TrainingModule(lightning.LightningModule):
     def configure_optimizers(self) -> Any:
         """Return the optimizer and its schedule, stepped once per batch."""
         optimizer = torch.optim.AdamW(
-            self.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay
+            self.parameters(), lr=self.learning_rate, betas=(0.9, 0.99), weight_decay=self.weight_decay
         )
         warmup = min(100, max(1, self.planned_steps // 10))
         schedule = torch.optim.lr_scheduler.SequentialLR(

@@ -172,6 +172,25 @@ class AccessibilityNetwork(nn.Module):
         return features * kept / (1 - rate)
 
     @torch.no_grad()
+    def set_base_rates(self, cuts_per_bp: float, accessible_share: float) -> None:
+        """Let the untrained heads predict the mean: a wrong level would own the first thousand steps of Adam.
+
+        Parameters
+        ----------
+        cuts_per_bp : float
+            Mean Tn5 cuts per bp of the training contigs.
+        accessible_share : float
+            Share of their scored bases that are accessible.
+        """
+        levels = {
+            "cuts": math.log(max(cuts_per_bp, 1e-6)),
+            "state": math.log(max(accessible_share, 1e-6) / max(1 - accessible_share, 1e-6)),
+        }
+        for name, parameter in self.heads.named_parameters():
+            if name.endswith("bias"):
+                parameter.fill_(levels[name.removesuffix(".bias")])
+
+    @torch.no_grad()
     def _draw_weights(self, generator: torch.Generator) -> None:
         # A one-hot window holds one 1 per base: unit variance out, so that an untrained net is on scale too.
         self.stem.weight.normal_(0, 1 / math.sqrt(self.config.stem_width_bp), generator=generator)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning
+import numpy as np
 import pandas as pd
 import torch
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
@@ -100,6 +101,7 @@ def train(
     data, folder = EncodedStore(store), Path(output)
     device = prepare_torch(threads, plan.device)
     net = AccessibilityNetwork(config, torch.Generator().manual_seed(seed))
+    net.set_base_rates(*_base_rates(data, _training_contigs(data, data.fold(fold))))
     log.info("%s: %s parameters, reads %s, predicts %s, device %s", run,
              f"{sum(p.numel() for p in net.parameters()):,}", " + ".join(config.inputs), " and ".join(config.targets),
              device)  # fmt: skip
@@ -186,8 +188,7 @@ def _fit(
 def _loaders(
     config: NetworkConfig, data: EncodedStore, fold: Fold, plan: Training, seed: int, epochs_done: int
 ) -> tuple[DataLoader, DataLoader]:
-    splits = {contig: fold.split(contig) for contig in data.lengths}
-    contigs = [contig for contig, split in splits.items() if split == "train"]
+    contigs = _training_contigs(data, fold)
     batches = TrainingBatches(data, contigs, config.tracks, plan.sampling, plan.batch_size, seed)
     valid = TiledWindows(data, list(fold.valid), config.tracks, plan.batch_size)
     if not len(valid):
@@ -200,6 +201,18 @@ def _loaders(
         epochs_done
     )  # Lightning fetches the first batch of a resumed epoch before it says which
     return DataLoader(batches, batch_size=None, sampler=sampler), DataLoader(valid, batch_size=None)
+
+
+def _training_contigs(data: EncodedStore, fold: Fold) -> list[str]:
+    return [contig for contig in data.lengths if fold.split(contig) == "train"]
+
+
+def _base_rates(data: EncodedStore, contigs: list[str]) -> tuple[float, float]:
+    """Return mean cuts per bp and the accessible share of scored bases."""
+    cuts = sum(float(data.track(contig, "cuts").sum(dtype=np.float64)) for contig in contigs)
+    states = [np.bincount(data.state(contig), minlength=2)[:2] for contig in contigs]
+    closed, accessible = np.sum(states, axis=0)
+    return cuts / sum(data.lengths[contig] for contig in contigs), accessible / max(1, closed + accessible)
 
 
 def _epochs_done(checkpoint: Path) -> int:
