@@ -130,7 +130,7 @@ def planned_jobs(output: str) -> set[str]:
         ),
         ({"training": {"epochs": 5}}, {"train", "evaluate", "trace", "report"}, {"encode", "cuts"}),
         ({"windows": {"background_ratio": 2}}, {"encode", "train"}, {"cuts", "preflight", "simulate"}),
-        ({"runs": {"seeds": [1, 2]}}, {"preflight", "train", "verdict"}, {"cuts", "encode"}),
+        ({"runs": {"seeds": [1, 2]}}, {"train", "verdict"}, {"preflight", "cuts", "encode"}),
         ({"tn5_shift": "+4/-5"}, {"preflight", "cuts", "encode"}, {"simulate"}),
     ],
     ids=["browser", "boundaries", "training", "windows", "seeds", "tn5_shift"],

@@ -6,7 +6,7 @@ import pytest
 import yaml
 from small_workflow import Workflow
 
-from conftest import TinyInputs, make_tiny_inputs, write_bigwig, write_rows
+from tiny_data import TinyInputs, make_tiny_inputs, write_bigwig, write_rows
 
 pytestmark = pytest.mark.workflow
 COLUMNS = ("sample", "genome", "atac", "peaks")
