@@ -42,7 +42,7 @@ def test_windows_equal_one_piece_for_a_short_memory(store, monkeypatch, contig, 
 
 def test_both_strands_are_averaged(store):
     network = make_network()
-    found = predict_contig(network, store, "four")
+    found = predict_contig(network, store, "four", both_strands=True)
     codes = np.array(store.codes("four"))
     turned = np.where(codes < 4, 3 - codes, codes)[::-1].copy()
     strands = []
@@ -54,6 +54,6 @@ def test_both_strands_are_averaged(store):
 
 
 def test_a_missing_head_is_none(store):
-    found = predict_contig(make_network(targets=("state",)), store, "four")
+    found = predict_contig(make_network(targets=("state",)), store, "four", both_strands=False)
     assert found.cuts is None
     assert found.state.shape == (LENGTHS["four"],)

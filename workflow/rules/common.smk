@@ -57,7 +57,6 @@ def read_configuration():
 
 SAMPLES, RUNS, FOLDS = read_configuration()
 PLANTED_SAMPLES = [name for name, sample in SAMPLES.items() if sample.is_planted]
-N_RUNS = len(RUNS)
 GATES = ("forget_gate", "input_gate", "output_gate")
 DIRECTIONS = ("fwd", "rev")
 

@@ -50,8 +50,6 @@ rule simulate:
 
 rule preflight:
     """Check that the inputs fit together; everything expensive waits for this."""
-
-    # N_RUNS is no parameter: one more seed must not run this again, and with it all that follows
     input:
         genome=sample_file("genome"),
         atac=sample_file("atac"),
@@ -68,6 +66,8 @@ rule preflight:
     resources:
         mem_mb=2000,
         runtime=30,
+        # no parameter, because one more seed must not run this again, and with it all that follows
+        networks=len(RUNS),
     params:
         tracks=named_tracks,
         folds=json.dumps(FOLDS),
@@ -87,7 +87,7 @@ rule preflight:
             --tn5-shift {params.tn5_shift:q} \
             --exclude-contigs {params.exclude_contigs:q} \
             --window-bp {params.window_bp:q} \
-            --runs {N_RUNS:q} \
+            --runs {resources.networks:q} \
             --output {output:q} \
             --log {log:q}
         """
