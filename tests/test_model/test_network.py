@@ -75,6 +75,26 @@ def test_dropout_comes_from_the_generator_alone():
     assert not torch.equal(draws[0], draws[2])
 
 
+def test_direction_dropout_hides_one_direction_at_a_time_in_its_share_of_windows():
+    network = make(direction_dropout=0.5, targets=("state",))
+    with torch.no_grad():
+        network.heads["state"].bias.zero_()
+    x = draw_one_hot(1).expand(400, -1, -1)
+    both = network(x[:1]).state_logit
+    weight = network.heads["state"].weight.detach()[0]
+    hidden, _ = network.lstm_layers[0](network.features(x[:1]))
+    parts = {"fwd": hidden[..., :5] @ weight[:5], "rev": hidden[..., 5:] @ weight[5:], "both": both}
+    found = network(x, None, torch.Generator().manual_seed(4)).state_logit
+    shares = {
+        name: sum(bool(torch.allclose(row, part[0], atol=1e-5)) for row in found) / 400
+        for name, part in parts.items()
+    }
+    assert sum(shares.values()) == 1
+    assert shares == {
+        name: pytest.approx(share, abs=0.08) for name, share in (("fwd", 0.25), ("rev", 0.25), ("both", 0.5))
+    }
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

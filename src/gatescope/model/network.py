@@ -39,6 +39,9 @@ class NetworkConfig:
         LSTM units per direction, and number of bidirectional layers.
     dropout : float
         Share of features dropped before each layer but the first, and before the heads.
+    direction_dropout : float
+        Share of training windows in which the heads see one reading direction only, so that each direction
+        learns the state by itself and its gates mean something by themselves.
     half_life_bp : (float, float)
         Shortest and longest half-life of the memory the units start from (log-uniform spectrum).
     recurrence : bool
@@ -52,6 +55,7 @@ class NetworkConfig:
     hidden_units: int = 32
     layers: int = 1
     dropout: float = 0.2
+    direction_dropout: float = 0.5
     half_life_bp: tuple[float, float] = (2.0, 1000.0)
     recurrence: bool = True
 
@@ -139,7 +143,7 @@ class AccessibilityNetwork(nn.Module):
         features = self.features(one_hot, tracks)  # (N, L, C)
         for layer, lstm in enumerate(self.lstm_layers):
             features, _ = lstm(features if layer == 0 else self._drop(features, dropout))
-        features = self._drop(features, dropout)
+        features = self._drop_direction(self._drop(features, dropout), dropout)
         heads = {name: head(features).squeeze(2) for name, head in self.heads.items()}
         return Outputs(heads.get("cuts"), heads.get("state"))
 
@@ -150,6 +154,15 @@ class AccessibilityNetwork(nn.Module):
         if self.config.tracks and tracks is not None:
             signal = torch.cat([signal, torch.log1p(tracks.to(signal.dtype))], dim=1)
         return torch.relu(self.norm(self.stem(signal))).transpose(1, 2)
+
+    def _drop_direction(self, features: Tensor, dropout: torch.Generator | None) -> Tensor:
+        """Hide `fwd` from the heads in half of the chosen windows, `rev` in the other half."""
+        rate = self.config.direction_dropout
+        if dropout is None or rate == 0 or not self.config.recurrence:
+            return features
+        drawn = torch.rand(len(features), 1, 1, generator=dropout).to(features.device)
+        fwd, rev = features.chunk(2, dim=2)
+        return torch.cat([fwd * (drawn >= rate / 2), rev * (drawn < 1 - rate / 2)], dim=2)
 
     @property
     def lstm_layers(self) -> list[nn.LSTM]:
