@@ -44,8 +44,8 @@ class PlantedModel:
 
     phase_bp: tuple[float, ...] = (600.0, 600.0, 110.0, 110.0, 110.0)
     motif_fidelity: float = 0.97
-    lone_entry_per_bp: float = 1 / 400
-    lone_exit_per_bp: float = 1 / 400
+    lone_entry_per_bp: float = 1 / 700
+    lone_exit_per_bp: float = 1 / 700
     scrambled_per_bp: float = 1 / 4000
     gc_levels: tuple[float, float] = (0.36, 0.46)
     gc_segment_bp: float = 12_000.0
