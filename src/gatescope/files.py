@@ -3,6 +3,7 @@
 Public names: `replacing_file`, `replacing_folder`, `file_hash`, `read_json`, `write_json`, `write_table`.
 """
 
+import glob
 import hashlib
 import json
 import os
@@ -23,9 +24,7 @@ def replacing_file(path: Path | str) -> Iterator[Path]:
 
     Parent folders are made. A reader sees the old file or the new one, never half of one.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    partial = _partial_name(Path(path))
     try:
         yield partial
         partial.replace(path)
@@ -37,9 +36,7 @@ def replacing_file(path: Path | str) -> Iterator[Path]:
 def replacing_folder(path: Path | str) -> Iterator[Path]:
     """Yield an empty temporary folder beside `path`; it takes the place of `path` on success."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
-    shutil.rmtree(partial, ignore_errors=True)  # left by a killed process that had this number
+    partial = _partial_name(path)
     partial.mkdir()
     try:
         yield partial
@@ -48,6 +45,14 @@ def replacing_folder(path: Path | str) -> Iterator[Path]:
         partial.replace(path)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _partial_name(path: Path) -> Path:
+    """Return this process's temporary name for `path`, with what killed processes left under theirs removed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob(f".{glob.escape(path.name)}.partial-*"):
+        shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
+    return path.with_name(f".{path.name}.partial-{os.getpid()}")
 
 
 def file_hash(path: Path | str) -> str:

@@ -119,7 +119,7 @@ def test_fragments_are_read_once(tiny_inputs, monkeypatch):
 
 def test_cost_grows_with_what_it_is_made_of():
     one = predict_cost(bp=4_000_000, held_out_bp=1_000_000, window_bp=2_000, n_tracks=1, runs=1)
-    assert one.train_minutes == pytest.approx(1.35 * 8 * 3000 * 2_000 * 3e-6 / 60, abs=0.05)
+    assert one.train_minutes == pytest.approx(1.35 * 8 * 4800 * 2_000 * 3e-6 / 60, abs=0.05)
     assert one.trace_minutes == pytest.approx(2 * 4e6 * 10e-6 / 60, abs=0.05)
     assert (one.store_mb, one.tracks_mb, one.temporary_mb) == (24.0, 168.0, 512.0)
     many = predict_cost(bp=4_000_000, held_out_bp=1_000_000, window_bp=2_000, n_tracks=3, runs=10)

@@ -40,7 +40,7 @@ _LEAST_ENRICHMENT = 2.0  # cuts in peaks over what their share of the genome wou
 # The default network (15-bp stem, 32 units per direction) on two cores of a server: measured, rounded.
 _TRAIN_US_PER_BASE = 3.0  # forward and backward, one base of one window
 _TRACE_US_PER_BASE = 10.0  # one pass over one base in both directions, six tracks written
-_BASES_TRAINED = 8 * 3000  # default epochs x windows per epoch, times window_bp
+_BASES_TRAINED = 8 * 4800  # default epochs x windows per epoch, times window_bp
 _ABLATED_SHARE = 0.35  # time of the twin without recurrence, against the run
 _TRACK_BYTES_PER_BP = 3.5  # bigWig of a gate at three decimals, with zoom levels
 _UNITS_BYTES_PER_BP = 2 * 32 * 4  # directions x units x float32
@@ -55,7 +55,7 @@ class Cost:
     runs : int
         Networks to train; each also has a twin without recurrence that is trained.
     train_minutes : float
-        runs x 1.35 x (8 epochs x 3000 windows x window_bp) x 3 us.
+        runs x 1.35 x (8 epochs x 4800 windows x window_bp) x 3 us.
     trace_minutes : float
         runs x 2 passes (mean tracks, tracks of the boundary units) x bp x 10 us.
     store_mb, tracks_mb : float

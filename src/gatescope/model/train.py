@@ -37,7 +37,7 @@ class Training:
     """Say how to train; see config/README.md for the meaning of each key."""
 
     epochs: int = 8
-    windows_per_epoch: int = 3000
+    windows_per_epoch: int = 4800
     batch_size: int = 24
     learning_rate: float = 0.01
     weight_decay: float = 1e-3
