@@ -83,6 +83,17 @@ def test_a_killed_training_ends_in_the_same_bytes(store, tmp_path, monkeypatch, 
     assert original is module.EarlyStopping
 
 
+def test_a_checkpoint_of_other_settings_is_not_taken_up(store, tmp_path, monkeypatch):
+    other = {**TRAINING, "learning_rate": 0.02}
+    whole = run(store, tmp_path / "whole", training=other)
+    monkeypatch.setattr(module, "save_model", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        run(store, tmp_path / "changed")
+    monkeypatch.undo()
+    assert run(store, tmp_path / "changed", training=other) == whole
+    assert not (tmp_path / "changed/.resume").exists()
+
+
 def test_a_training_killed_after_its_last_epoch_does_not_train_on(store, tmp_path, monkeypatch):
     """Early stopping had ended it; the weights were not yet written."""
     patient = {**TRAINING, "epochs": 8, "patience": 1, "learning_rate": 0.3}

@@ -20,7 +20,7 @@ PATTERNS = [
 #: Kill as soon as something matches: encode is writing; a network has one epoch behind it; gates are written.
 MOMENTS = {
     "encode": "results/planted/data/.encoded.partial*",
-    "training": "results/planted/model/dna.f1.1/.resume/last.ckpt",
+    "training": "results/planted/model/dna.f1.1/.resume/*/last.ckpt",
     "trace": "results/planted/trace/dna.f1.1/.*.partial*",
 }
 _PATIENCE_S = 300

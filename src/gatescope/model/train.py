@@ -3,6 +3,8 @@
 Public names: `train`, `Training`.
 """
 
+import hashlib
+import json
 import logging
 import shutil
 import warnings
@@ -28,6 +30,7 @@ from gatescope.model.persist import save_model
 from gatescope.model.runtime import prepare_torch
 
 log = logging.getLogger(__name__)
+logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its tips are not about this run
 
 TWINS = ("none", "random", "ablated")
 
@@ -119,11 +122,17 @@ def train(
         _write_tables(folder, [])
         save_model(folder, config, weights, weights, {**meta, "best_epoch": None})
         return
-    record, best, last = _fit(net, data, data.fold(fold), plan, run, seed, folder, device)
+    resume = folder / ".resume" / _fingerprint({**meta, "network": asdict(config)})
+    record, best, last = _fit(net, data, data.fold(fold), plan, run, seed, resume, device)
     _write_tables(folder, record.rows)
     save_model(folder, config, best, last, {**meta, "best_epoch": record.best_row["epoch"]})
     shutil.rmtree(folder / ".resume")
     log.info("%s: best epoch %d of %d", run, record.best_row["epoch"], len(record.rows))
+
+
+def _fingerprint(meta: dict[str, Any]) -> str:
+    """Return a name for this very training: one with other settings or data must not go on from its checkpoint."""
+    return hashlib.sha256(json.dumps(meta, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _tuples(network: dict[str, Any]) -> dict[str, Any]:
@@ -137,11 +146,10 @@ def _fit(
     plan: Training,
     run: str,
     seed: int,
-    folder: Path,
+    resume: Path,
     device: torch.device,
 ) -> tuple[TrainingRecord, dict[str, torch.Tensor], dict[str, torch.Tensor]]:
     """Train until early stopping or the last epoch; return the record and the best and last weights."""
-    resume = folder / ".resume"
     earlier = resume / "last.ckpt"
     train_batches, valid_batches = _loaders(net.config, data, fold, plan, seed, _epochs_done(earlier))
     module = TrainingModule(
@@ -169,7 +177,7 @@ def _fit(
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
-        default_root_dir=folder,
+        default_root_dir=resume,
     )
     with warnings.catch_warnings():
         # One process loads faster than it trains, and the checkpoint folder is there when a run resumes.
