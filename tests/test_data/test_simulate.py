@@ -128,9 +128,6 @@ def test_oracle_track_ranks_the_truth(planted):
     score = np.concatenate([read_bigwig(planted / "truth/oracle_state.bw", name) for name in truth])
     labels = np.concatenate(list(truth.values()))
     assert roc_auc_score(labels, score) >= 0.99
-    for low, high in ((0.02, 0.3), (0.3, 0.7), (0.7, 0.98)):  # calibrated: P = 0.5 means every second time
-        middle = (score > low) & (score < high)
-        assert abs(labels[middle].mean() - score[middle].mean()) < 0.15
 
 
 def brute_force_posterior(model, codes, gc):
@@ -180,14 +177,18 @@ def test_posterior_equals_the_sum_over_all_walks(monkeypatch):
     assert expected.max() > 0.3  # the evidence says something
 
 
-def test_posterior_of_a_long_contig_is_finite_and_calibrated():
+def test_posterior_is_finite_and_calibrated():
     model, rng = PlantedModel(), np.random.default_rng(8)
-    walks = [draw_walk(model, 40_000, rng) for _ in range(2)]
+    walks = [draw_walk(model, 20_000, rng) for _ in range(100)]
     drawn = [draw_sequence(model, walk, rng) for walk in walks]
     posterior = posterior_open(model, np.stack([d[0] for d in drawn]), np.stack([d[1] for d in drawn]))
     truth = np.stack([walk.state for walk in walks])
     assert np.isfinite(posterior).all()
-    assert abs(posterior.mean() - truth.mean()) < 0.02
+    assert abs(posterior.mean() - truth.mean()) < 0.005
+    # whole regions are uncertain together, so it takes 2 Mb for P = 0.5 to mean every second time
+    for low, high in ((0.02, 0.3), (0.3, 0.7), (0.7, 0.98)):
+        middle = (posterior > low) & (posterior < high)
+        assert abs(truth[middle].mean() - posterior[middle].mean()) < 0.1
 
 
 @pytest.mark.parametrize(("contigs", "contig_bp"), [(2, 60_000), (8, 5_000)])
