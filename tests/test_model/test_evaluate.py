@@ -399,7 +399,7 @@ def test_a_reserved_name_is_refused(world):
 
 def test_another_store_is_refused(world):
     world.add("model", world.perfect, store="0" * 64)
-    with pytest.raises(InputError, match="was not trained on"):
+    with pytest.raises(InputError, match="was trained on the encoded store"):
         world.run()
     assert not (world.folder / "out").exists()
 

@@ -68,11 +68,40 @@ def test_half_life_of_a_silent_input_is_the_configured_one(suffix):
         assert math.log(0.5) / math.log(f) == pytest.approx(half_life, rel=1e-9)
 
 
+@pytest.mark.parametrize("suffix", ["", "_reverse"])
+def test_cell_states_start_out_resting_at_the_configured_size(suffix):
+    """Run a cell without input and without recurrent weights: nothing but the biases speaks."""
+    lstm = make(hidden_units=6, half_life_bp=(2.0, 20.0), resting_memory=0.6).double().lstm_layers[0]
+    biases = getattr(lstm, f"bias_ih_l0{suffix}") + getattr(lstm, f"bias_hh_l0{suffix}")
+    i, f, g, _ = biases.detach().chunk(4)
+    c = torch.zeros(6, dtype=torch.float64)
+    for _ in range(2000):
+        c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+    assert c.tolist() == pytest.approx([0.6, -0.6] * 3, rel=1e-6)
+
+
 def test_dropout_comes_from_the_generator_alone():
     network, x = make(dropout=0.5, layers=2), draw_one_hot()
     draws = [network(x, None, torch.Generator().manual_seed(s)).state_logit for s in (1, 1, 2)]
     assert torch.equal(draws[0], draws[1])
     assert not torch.equal(draws[0], draws[2])
+
+
+def test_dropout_hides_the_same_share_of_units_over_whole_windows():
+    """Seen at the heads: with one head weight per unit the logit is the sum of the units that were kept."""
+    network = make(dropout=0.25, direction_dropout=0.0, targets=("state",))
+    x = draw_one_hot(1).expand(600, -1, -1)
+    hidden, _ = network.lstm_layers[0](network.features(x[:1]))
+    kept_share = []
+    with torch.no_grad():
+        network.heads["state"].bias.zero_()
+        for unit in range(10):
+            network.heads["state"].weight.zero_()[0, unit] = 1.0
+            found = network(x, None, torch.Generator().manual_seed(7)).state_logit / hidden[0, :, unit]
+            assert all(torch.allclose(row, row[0].expand_as(row), atol=1e-4) for row in found)
+            assert {round(float(row[0]), 3) for row in found} == {0.0, round(1 / 0.75, 3)}
+            kept_share.append(float((found[:, 0] > 0).float().mean()))
+    assert np.mean(kept_share) == pytest.approx(0.75, abs=0.03)
 
 
 def test_direction_dropout_hides_one_direction_at_a_time_in_its_share_of_windows():

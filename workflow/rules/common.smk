@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -114,6 +115,12 @@ def network_of(wildcards):
 def training_of(wildcards):
     """Return how a network is trained, as JSON."""
     return json.dumps(training_settings(config, run_of(wildcards).model))
+
+
+def gpus_of(wildcards):
+    """Return how many GPUs a training takes on this machine; on a cluster the profile says so instead."""
+    may_use_gpu = json.loads(training_of(wildcards)).get("device", "auto") != "cpu"
+    return int(may_use_gpu and shutil.which("nvidia-smi") is not None)
 
 
 def gate_tracks(which):

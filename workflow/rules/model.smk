@@ -21,6 +21,7 @@ rule train:
     resources:
         mem_mb=4000,
         runtime=240,
+        gpu=gpus_of,
     params:
         folder=subpath(output.best, parent=True),
         network=network_of,

@@ -35,7 +35,7 @@ from gatescope.model.metrics import (
     score_state,
 )
 from gatescope.model.network import SEQUENCE, AccessibilityNetwork
-from gatescope.model.persist import load_model
+from gatescope.model.persist import load_model, require_store
 from gatescope.model.predict import ContigPrediction, predict_contig
 from gatescope.model.runtime import prepare_torch
 from gatescope.stages import STAGE_VERSIONS
@@ -125,7 +125,7 @@ def evaluate(
     data, folder = EncodedStore(store), Path(output)
     network, meta = load_model(model)
     fold = _fold_of(meta)
-    _require_same_store(meta, data, Path(model))
+    require_store(data, meta, model)
     extra = _check_predictors(predictors or {}, data, fold)
     held_out = _cut_held_out(data, fold, seed)
     without = None if ablated is None else _load_ablated(Path(ablated), meta)
@@ -154,17 +154,6 @@ def _fold_of(meta: Mapping[str, Any]) -> Fold:
     """Return the fold a model was trained on."""
     fold = meta["fold"]
     return Fold(fold["name"], tuple(fold["test"]), tuple(fold["valid"]))
-
-
-def _require_same_store(meta: Mapping[str, Any], data: EncodedStore, folder: Path) -> None:
-    """Refuse a model of another store: its test contigs may have been trained on."""
-    if meta["store"] != data.content_hash:
-        raise InputError(
-            f"was not trained on {data.path}",
-            where=folder,
-            cause="the store was encoded again since",
-            remedy="train again, or name the store it was trained on",
-        )
 
 
 def _load_ablated(folder: Path, meta: Mapping[str, Any]) -> AccessibilityNetwork:

@@ -38,12 +38,14 @@ class NetworkConfig:
     hidden_units, layers : int
         LSTM units per direction, and number of bidirectional layers.
     dropout : float
-        Share of features dropped before each layer but the first, and before the heads.
+        Share of hidden units hidden, over a whole window, from each layer but the first and from the heads.
     direction_dropout : float
         Share of training windows in which the heads see one reading direction only, so that each direction
         learns the state by itself and its gates mean something by themselves.
     half_life_bp : (float, float)
         Shortest and longest half-life of the memory the units start from (log-uniform spectrum).
+    resting_memory : float
+        |c| at which the cell states rest before training, by bias alone; the units alternate in sign.
     recurrence : bool
         False ablates the recurrence: the heads read the stem directly.
     """
@@ -57,6 +59,7 @@ class NetworkConfig:
     dropout: float = 0.2
     direction_dropout: float = 0.5
     half_life_bp: tuple[float, float] = (2.0, 1000.0)
+    resting_memory: float = 0.75
     recurrence: bool = True
 
     def __post_init__(self) -> None:
@@ -81,6 +84,8 @@ class NetworkConfig:
             raise InputError(
                 f"{list(self.half_life_bp)}; wanted 0 < shortest <= longest", where="models: half_life_bp"
             )
+        if not 0 <= self.resting_memory < 1:
+            raise InputError(f"{self.resting_memory}; wanted 0 to below 1", where="models: resting_memory")
 
     @property
     def tracks(self) -> tuple[str, ...]:
@@ -178,11 +183,17 @@ class AccessibilityNetwork(nn.Module):
             raise ValueError(f"the network reads {wanted} input tracks {self.config.tracks}; got {got}")
 
     def _drop(self, features: Tensor, dropout: torch.Generator | None) -> Tensor:
+        """Hide features (N, L, C) over whole windows: a memory that is hidden for one base only is not missed.
+
+        References
+        ----------
+        Gal & Ghahramani 2016 (one mask for all time steps).
+        """
         rate = self.config.dropout
         if dropout is None or rate == 0:
             return features
-        kept = torch.rand(features.shape, generator=dropout).to(features.device) >= rate
-        return features * kept / (1 - rate)
+        kept = torch.rand(len(features), 1, features.shape[2], generator=dropout) >= rate
+        return features * (kept.to(features) / (1 - rate))
 
     @torch.no_grad()
     def set_base_rates(self, cuts_per_bp: float, accessible_share: float) -> None:
@@ -217,6 +228,7 @@ class AccessibilityNetwork(nn.Module):
                 else:
                     parameter.zero_()
             set_half_lives(lstm, *self.config.half_life_bp)
+            set_resting_memory(lstm, self.config.resting_memory)
         for name, parameter in self.heads.named_parameters():
             parameter.zero_() if name.endswith("bias") else parameter.uniform_(-0.1, 0.1, generator=generator)
 
@@ -243,3 +255,19 @@ def set_half_lives(lstm: nn.LSTM, shortest_bp: float, longest_bp: float) -> None
             parameter.zero_()
             parameter[:hidden] = -logit.to(parameter.dtype)  # torch order i, f, g, o
             parameter[hidden : 2 * hidden] = logit.to(parameter.dtype)
+
+
+@torch.no_grad()
+def set_resting_memory(lstm: nn.LSTM, level: float) -> None:
+    """Set the candidate biases so that, by bias alone, cell states rest at `level`, every second unit at `-level`.
+
+    With i = 1 - f (what `set_half_lives` sets) c rests at tanh of the candidate's bias. The gradient of the
+    forget gate is c_(t-1) dL/dc_t: where memory starts out empty, a network learns to overwrite long before it
+    can learn to erase.
+    """
+    hidden = lstm.hidden_size
+    candidate = torch.full((hidden,), math.atanh(level))
+    candidate[1::2] *= -1
+    for name, parameter in lstm.named_parameters():
+        if "bias_ih" in name:
+            parameter[2 * hidden : 3 * hidden] = candidate.to(parameter)  # torch order i, f, g, o

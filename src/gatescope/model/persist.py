@@ -1,6 +1,6 @@
 """How does a network rest on disk? Weights as safetensors, everything else as JSON; no pickle.
 
-Public names: `save_model`, `save_weights`, `load_model`.
+Public names: `save_model`, `save_weights`, `load_model`, `require_store`.
 """
 
 import hashlib
@@ -11,9 +11,11 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save
 
+from gatescope.data.store import EncodedStore
 from gatescope.errors import InputError
 from gatescope.files import read_json, replacing_file, write_json
 from gatescope.model.network import AccessibilityNetwork, NetworkConfig
+from gatescope.stages import STAGE_VERSIONS
 
 FORMAT_VERSION = 1
 
@@ -39,6 +41,7 @@ def save_model(
     save_weights(folder / "last.safetensors", last)
     content = {
         "format_version": FORMAT_VERSION,
+        "stage_version": STAGE_VERSIONS["train"],
         **meta,
         "network": asdict(config),
         "lookahead_bp": config.lookahead_bp,
@@ -79,3 +82,21 @@ def load_model(folder: Path | str) -> tuple[AccessibilityNetwork, dict[str, Any]
     network = AccessibilityNetwork(NetworkConfig(**fields))
     network.load_state_dict(load_file(path))
     return network.eval(), meta
+
+
+def require_store(store: EncodedStore, meta: dict[str, Any], folder: Path | str) -> None:
+    """Refuse a store that the model was not trained on: its held-out contigs may be others.
+
+    Raises
+    ------
+    InputError
+        If the content hash of `store` is not the one in `meta`, the `model.json` of `folder`.
+    """
+    if meta["store"] != store.content_hash:
+        raise InputError(
+            f"was trained on the encoded store {meta['store'][:12]}..., {store.path} is "
+            f"{store.content_hash[:12]}...",
+            where=Path(folder) / "model.json",
+            cause="the data were encoded again after the training",
+            remedy="train again, or name the store that the model was trained on",
+        )

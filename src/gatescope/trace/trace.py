@@ -17,7 +17,7 @@ from gatescope.data.store import EncodedStore
 from gatescope.errors import InputError
 from gatescope.files import replacing_folder, write_json, write_table
 from gatescope.model.network import AccessibilityNetwork
-from gatescope.model.persist import load_model
+from gatescope.model.persist import load_model, require_store
 from gatescope.model.runtime import prepare_torch
 from gatescope.stages import STAGE_VERSIONS
 from gatescope.trace.certificate import Certificate
@@ -76,7 +76,7 @@ def trace(
     """
     data = EncodedStore(store)
     network, meta = load_model(model)
-    _check_store(data, meta, Path(model))
+    require_store(data, meta, model)
     device = prepare_torch(threads, meta["training"]["device"])
     network = network.to(device, getattr(torch, dtype))
     held_out = {*meta["fold"]["valid"], *meta["fold"]["test"]}
@@ -94,16 +94,6 @@ def trace(
     if units is None:
         write_table(Path(output) / "units.tsv", census.table())
         write_json(Path(output) / "summary.json", _summary(meta, data, chosen, network, certificate))
-
-
-def _check_store(data: EncodedStore, meta: dict[str, Any], model: Path) -> None:
-    if meta["store"] != data.content_hash:
-        raise InputError(
-            f"was trained on the encoded store {meta['store'][:12]}..., this one is {data.content_hash[:12]}...",
-            where=model / "model.json",
-            cause="the data were encoded again after the training",
-            remedy="train again, or encode the data that the model was trained on",
-        )
 
 
 def _selected_units(path: Path) -> dict[str, int]:
