@@ -1,0 +1,1 @@
+"""What changes when a base or a gate changes? Interventions on gates, decomposition of their logits."""
