@@ -1,10 +1,14 @@
 """Fixtures that several test folders share."""
 
 import logging
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
+
+# before anything imports torch: an LSTM with more threads than free cores is 20 to 50 times slower
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from gatescope.cli import main
 from tiny_data import TinyInputs, make_tiny_inputs

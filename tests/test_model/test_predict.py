@@ -28,16 +28,17 @@ def whole(network, store, contig):
     return network(x, tracks if network.config.tracks else None)
 
 
-@pytest.mark.parametrize("contig", LENGTHS)
-@pytest.mark.parametrize("inputs", [("sequence",), ("sequence", "cuts")])
-def test_windows_equal_one_piece_for_a_short_memory(store, monkeypatch, contig, inputs):
-    """With half-lives of 4 bp a context of 200 bp is the whole past."""
-    monkeypatch.setattr(module, "CORE_BP", 400)
-    monkeypatch.setattr(module, "CONTEXT_BP", 200)
-    network = make_network(inputs=inputs, targets=("state",))
-    found = predict_contig(network, store, contig, both_strands=False).state
-    expected = torch.sigmoid(whole(network, store, contig).state_logit[0]).detach().numpy()
-    assert np.abs(found - expected).max() < 1e-6
+@pytest.mark.parametrize("chunk_bp", [97, 100_000])
+@pytest.mark.parametrize(
+    "options", [{}, {"inputs": ("sequence", "cuts")}, {"layers": 2}, {"recurrence": False}], ids=str
+)
+def test_chunks_equal_one_piece(store, monkeypatch, options, chunk_bp):
+    monkeypatch.setattr(module, "_CHUNK_BP", chunk_bp)
+    network = make_network(targets=("state",), **options)
+    for contig in LENGTHS:
+        found = predict_contig(network, store, contig, both_strands=False).state
+        expected = torch.sigmoid(whole(network, store, contig).state_logit[0]).detach().numpy()
+        assert np.abs(found - expected).max() < 1e-6
 
 
 def test_both_strands_are_averaged(store):

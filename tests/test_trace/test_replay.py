@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from gatescope.model.cells import cells_of, fused
 from gatescope.model.network import AccessibilityNetwork, NetworkConfig
 from gatescope.trace import replay as replay_module
 from gatescope.trace.certificate import Certificate, ReplayError
-from gatescope.trace.replay import cells_of, fused, scan, trace_lstm, trace_windows
+from gatescope.trace.replay import scan, trace_lstm, trace_windows
 from oracles.lstm import run_lstm
 
 FIELDS = ("input_logit", "forget_logit", "candidate", "output_logit", "cell", "hidden")
@@ -133,7 +134,15 @@ def test_a_wrong_replay_fails_closed(mutation, monkeypatch):
 
 def test_not_a_number_fails_closed():
     with pytest.raises(ReplayError):
-        Certificate(float("nan"), 10, "float32", "cpu").checked()
+        Certificate(float("nan"), 10, 1.0, "float32", "cpu").checked()
+
+
+@pytest.mark.parametrize("length", [128, 130])
+def test_not_a_number_in_one_direction_or_in_the_last_bases_fails_closed(length):
+    lstm, x = make_lstm(), draw(1, length, 7)
+    x[0, length - 1] = float("nan")  # fwd reads it last, in a piece of its own if 130
+    with pytest.raises(ReplayError):
+        trace_lstm(lstm, x)
 
 
 def test_projections_are_refused():

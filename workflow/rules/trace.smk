@@ -28,6 +28,7 @@ rule trace:
         contigs=config["trace"]["contigs"],
         decimals=config["trace"]["decimals"],
         dtype=config["trace"]["dtype"],
+        unknown_bases=config["trace"]["unknown_bases"],
         stage_version=STAGE_VERSIONS["trace"],
     shell:
         r"""
@@ -38,6 +39,7 @@ rule trace:
             --tracks mean \
             --decimals {params.decimals:q} \
             --dtype {params.dtype:q} \
+            --unknown-bases {params.unknown_bases:q} \
             --threads {threads:q} \
             --output {params.folder:q} \
             --log {log:q}
@@ -66,6 +68,7 @@ rule trace_twin:
         model=subpath(input.model, parent=True),
         folder=subpath(output.summary, parent=True),
         dtype=config["trace"]["dtype"],
+        unknown_bases=config["trace"]["unknown_bases"],
         stage_version=STAGE_VERSIONS["trace"],
     shell:
         r"""
@@ -75,6 +78,7 @@ rule trace_twin:
             --contigs held-out \
             --tracks none \
             --dtype {params.dtype:q} \
+            --unknown-bases {params.unknown_bases:q} \
             --threads {threads:q} \
             --output {params.folder:q} \
             --log {log:q}
@@ -109,6 +113,7 @@ rule trace_boundary_units:
         contigs=config["trace"]["contigs"],
         decimals=config["trace"]["decimals"],
         dtype=config["trace"]["dtype"],
+        unknown_bases=config["trace"]["unknown_bases"],
         stage_version=STAGE_VERSIONS["trace"],
     shell:
         r"""
@@ -120,6 +125,7 @@ rule trace_boundary_units:
             --units {input.units:q} \
             --decimals {params.decimals:q} \
             --dtype {params.dtype:q} \
+            --unknown-bases {params.unknown_bases:q} \
             --threads {threads:q} \
             --output {params.folder:q} \
             --log {log:q}

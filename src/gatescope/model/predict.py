@@ -1,23 +1,46 @@
-"""What does a network predict along a contig? Overlapping windows, central parts kept, both strands averaged.
+"""What does a network predict along a contig? The state carried from end to end, both strands averaged.
 
-Public names: `predict_contig`, `ContigPrediction`.
+`fwd` starts with a zero state at the left end, `rev` at the right end, as in `gatescope.trace`: the network that is
+scored is the network whose gates are read, and no prediction depends on where a window was cut.
+
+Public names: `predict_contig`, `ContigPrediction`, `read_features`, `Genome`.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
-from gatescope.data.store import EncodedStore
-from gatescope.genome.sequence import one_hot
+from gatescope.genome.sequence import UNKNOWN, one_hot
+from gatescope.model.cells import cells_of, fused
 from gatescope.model.network import AccessibilityNetwork
 from gatescope.model.runtime import exact_arithmetic
 
-#: Bases kept of each window, and bases read on either side of them.
-CORE_BP, CONTEXT_BP = 3000, 500
-_BATCH = 8
+_CHUNK_BP = 8192
+
+_Read = Callable[[int, int], Tensor]  # (start, end) of a strand -> (1, end - start, C)
+
+
+class Genome(Protocol):
+    """What a network can read: an encoded store, or a FASTA for networks that read DNA alone."""
+
+    @property
+    def lengths(self) -> dict[str, int]:
+        """Contig lengths in bp."""
+        ...
+
+    def codes(self, contig: str) -> NDArray[np.uint8]:
+        """Return the bases of a contig, 0-3 = ACGT, 4 = unknown."""
+        ...
+
+    def track(self, contig: str, name: str) -> NDArray[np.float32]:
+        """Return a track of a contig."""
+        ...
 
 
 class ContigPrediction(NamedTuple):
@@ -28,61 +51,120 @@ class ContigPrediction(NamedTuple):
 
 
 def predict_contig(
-    network: AccessibilityNetwork, store: EncodedStore, contig: str, *, both_strands: bool
+    network: AccessibilityNetwork, store: Genome, contig: str, *, both_strands: bool
 ) -> ContigPrediction:
-    """Predict a whole contig of an encoded store.
+    """Predict a whole contig in one pass of each direction.
 
-    Each base is predicted from a window that holds at least `CONTEXT_BP` on both sides of it, or as much as
-    the contig has. With `both_strands`, right for a network that was trained on both, the reverse complement is
-    read as well and the two predictions (cuts per bp, probabilities) are averaged.
+    With `both_strands`, right for a network that was trained on both, the reverse complement is read as well and
+    the two predictions (cuts per bp, probabilities) are averaged. Memory is a few values per base and head; for
+    more than one layer, 2 H float values per bp rest in a temporary file.
 
     Parameters
     ----------
     network : AccessibilityNetwork
-    store : EncodedStore
+    store : Genome
         Must hold the tracks that the network reads.
     contig : str
     """
     length = store.lengths[contig]
-    read = min(CORE_BP + 2 * CONTEXT_BP, length)
-    cores = [(at, min(at + CORE_BP, length)) for at in range(0, length, CORE_BP)]
-    starts = [min(max(core - CONTEXT_BP, 0), length - read) for core, _ in cores]
-    device = network.stem.weight.device
-    found = {target: np.empty(length, np.float32) for target in network.config.targets}
+    scales = {"cuts": np.exp, "state": lambda logit: 1 / (1 + np.exp(-logit))}
+    strands = []
     with exact_arithmetic():
-        for k in range(0, len(cores), _BATCH):
-            batch = slice(k, k + _BATCH)
-            inputs = _read_windows(store, contig, network.config.tracks, starts[batch], read)
-            for target, rows in _predict(network, [t.to(device) for t in inputs], both_strands).items():
-                for (first, last), start, row in zip(cores[batch], starts[batch], rows, strict=True):
-                    found[target][first:last] = row[first - start : last - start]
+        for is_reverse in (False, True)[: 1 + both_strands]:
+            outputs = _read_strand(network, _strand_reader(network, store, contig, is_reverse), length)
+            strands.append({name: values[::-1] if is_reverse else values for name, values in outputs.items()})
+    found = {
+        name: np.mean([scales[name](strand[name]) for strand in strands], axis=0).astype(np.float32)
+        for name in strands[0]
+    }
     return ContigPrediction(found.get("cuts"), found.get("state"))
 
 
-def _read_windows(
-    store: EncodedStore, contig: str, tracks: tuple[str, ...], starts: list[int], read: int
-) -> list[Tensor]:
-    codes = np.stack([store.codes(contig)[s : s + read] for s in starts])
-    values = np.empty((len(starts), len(tracks), read), np.float32)
-    for k, name in enumerate(tracks):
-        values[:, k] = [store.track(contig, name)[s : s + read] for s in starts]
-    return [torch.from_numpy(one_hot(codes)), torch.from_numpy(values)]
+def read_features(
+    network: AccessibilityNetwork, genome: Genome, contig: str, places: list[tuple[int, int]]
+) -> Tensor:
+    """Return what the first layer reads at equally long stretches of a contig, shape (N, L, C).
+
+    The same values as if the stem had read the whole contig: it sees the bases beyond a stretch, and nothing beyond
+    the contig's ends.
+    """
+    inputs = _read_inputs(network, genome, contig, places)
+    halo = network.config.lookahead_bp
+    return network.features(*inputs)[:, halo : inputs[0].shape[2] - halo]
 
 
-def _predict(
-    network: AccessibilityNetwork, inputs: list[Tensor], both_strands: bool
-) -> dict[str, np.ndarray]:
-    """Return per target the values (N, L); the reverse complement is a flip of bases and of positions."""
-    one_hot_, tracks = inputs
-    strands = [network(one_hot_, tracks)]
-    if both_strands:
-        strands.append(network(one_hot_.flip(1, 2), tracks.flip(2)))
-    scales: dict[str, Callable[[Tensor], Tensor]] = {"cuts": torch.exp, "state": torch.sigmoid}
-    found = {}
-    for target, scale in scales.items():
-        values = [getattr(s, "log_cuts" if target == "cuts" else "state_logit") for s in strands]
-        if values[0] is None:
-            continue
-        own = [scale(value if k == 0 else value.flip(1)) for k, value in enumerate(values)]
-        found[target] = torch.stack(own).mean(0).cpu().numpy()
-    return found
+def _read_inputs(
+    network: AccessibilityNetwork, genome: Genome, contig: str, places: list[tuple[int, int]]
+) -> tuple[Tensor, Tensor]:
+    """Return one-hot and tracks of stretches, widened by as far as the stem sees on either side."""
+    halo, device = network.config.lookahead_bp, network.stem.weight.device
+    wide = [(start - halo, end + halo) for start, end in places]
+    codes = np.stack([_padded(genome.codes(contig), *place, UNKNOWN) for place in wide])
+    tracks = np.empty((len(wide), len(network.config.tracks), codes.shape[1]), np.float32)
+    for k, name in enumerate(network.config.tracks):
+        tracks[:, k] = [_padded(genome.track(contig, name), *place, 0) for place in wide]
+    return torch.from_numpy(one_hot(codes)).to(device), torch.from_numpy(tracks).to(device)
+
+
+def _padded(values: NDArray, start: int, end: int, beyond: int) -> NDArray:
+    """Return ``values[start:end]`` where positions off the contig hold `beyond`, as a convolution pads."""
+    inside = values[max(start, 0) : min(end, len(values))]
+    return np.pad(inside, (max(0, -start), max(0, end - len(values))), constant_values=beyond)
+
+
+def _strand_reader(network: AccessibilityNetwork, genome: Genome, contig: str, is_reverse: bool) -> _Read:
+    """Return a reader of the stem's features along one strand of a contig."""
+    length, halo = genome.lengths[contig], network.config.lookahead_bp
+
+    def read(start: int, end: int) -> Tensor:
+        if not is_reverse:
+            return read_features(network, genome, contig, [(start, end)])
+        codes, tracks = _read_inputs(network, genome, contig, [(length - end, length - start)])
+        features = network.features(codes.flip(1, 2), tracks.flip(2))  # ACGT backwards is its complement
+        return features[:, halo : halo + end - start]
+
+    return read
+
+
+def _read_strand(network: AccessibilityNetwork, read: _Read, length: int) -> dict[str, NDArray]:
+    """Return what each head says at every base of a strand, (L,) float64, before its activation."""
+    linear = {name: head for name, head in network.heads.items() if isinstance(head, nn.Linear)}
+    heads = {name: (head.weight[0], float(head.bias)) for name, head in linear.items()}
+    with tempfile.TemporaryDirectory(prefix="gatescope-") as folder:
+        for layer, lstm in enumerate(network.lstm_layers[:-1]):
+            path, width = Path(folder) / f"layer{layer}.npy", 2 * lstm.hidden_size
+            kept = np.lib.format.open_memmap(path, mode="w+", dtype=np.float64, shape=(length, width))
+            for columns, start, hidden in _read_layer(lstm, read, length):
+                kept[start : start + len(hidden), columns] = hidden.double().cpu().numpy()
+            read = _reader_of(kept, network.stem.weight)
+        sums = {name: np.full(length, bias) for name, (_, bias) in heads.items()}
+        for columns, start, features in _read_top(network, read, length):
+            for name, (weight, _) in heads.items():
+                part = features.double() @ weight[columns].double()
+                sums[name][start : start + len(features)] += part.cpu().numpy()
+    return sums
+
+
+def _reader_of(kept: NDArray, like: Tensor) -> _Read:
+    return lambda start, end: torch.from_numpy(np.array(kept[start:end]))[None].to(like)
+
+
+def _read_top(network: AccessibilityNetwork, read: _Read, length: int) -> Iterator[tuple[slice, int, Tensor]]:
+    """Yield what the heads read, in parts: (columns of the head's weights, first base, values (L, columns))."""
+    if network.lstm_layers:
+        yield from _read_layer(network.lstm_layers[-1], read, length)
+        return
+    for start in range(0, length, _CHUNK_BP):
+        yield slice(None), start, read(start, min(start + _CHUNK_BP, length))[0]
+
+
+def _read_layer(lstm: nn.LSTM, read: _Read, length: int) -> Iterator[tuple[slice, int, Tensor]]:
+    """Run a layer along a strand, `fwd` from the left, `rev` from the right; yield hidden states as `_read_top`."""
+    size, starts = lstm.hidden_size, range(0, length, _CHUNK_BP)
+    for direction, cell in enumerate(cells_of(lstm)):
+        kernel, state = fused(cell), None
+        for start in reversed(starts) if direction else starts:
+            inputs = read(start, min(start + _CHUNK_BP, length))
+            hidden, state = kernel(inputs.flip(1) if direction else inputs, state)
+            hidden = hidden.flip(1) if direction else hidden
+            yield slice(direction * size, (direction + 1) * size), start, hidden[0]

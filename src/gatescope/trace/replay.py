@@ -9,7 +9,7 @@ two matrix products, and the cell state follows by a scan:
 The h_t computed this way must equal the h_t of the kernel: their largest difference is the certificate.
 c is never recovered from h, which is ill-conditioned where tanh saturates.
 
-Public names: `Cell`, `cells_of`, `fused`, `replay`, `run_and_replay`, `scan`, `Replay`, `Trace`, `trace_lstm`,
+Public names: `replay`, `run_and_replay`, `scan`, `Replay`, `Trace`, `trace_lstm`,
 `trace_windows`.
 
 References
@@ -22,21 +22,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from gatescope.model.cells import Cell, cells_of, fused
 from gatescope.model.network import AccessibilityNetwork
 from gatescope.model.runtime import exact_arithmetic
-from gatescope.trace.certificate import Certificate
+from gatescope.trace.certificate import Certificate, worst
 
 #: Bases between two cell states that the kernel itself returns.
 ANCHOR_BP = 64
-
-
-class Cell(NamedTuple):
-    """The weights of one layer and direction, rows in torch's order i, f, g, o."""
-
-    weight_ih: Tensor  # (4H, C)
-    weight_hh: Tensor  # (4H, H)
-    bias_ih: Tensor  # (4H,)
-    bias_hh: Tensor  # (4H,)
 
 
 class Replay(NamedTuple):
@@ -61,32 +53,6 @@ class Trace(NamedTuple):
     cell: Tensor
     hidden: Tensor
     certificate: Certificate
-
-
-def cells_of(lstm: nn.LSTM, layer: int = 0) -> list[Cell]:
-    """Return the cells of one layer, forward direction first; layers count from 0."""
-    if lstm.proj_size:
-        raise ValueError(
-            "an LSTM with projections (proj_size > 0) has no hidden state of its own size to replay"
-        )
-    suffixes = [f"_l{layer}", f"_l{layer}_reverse"][: 2 if lstm.bidirectional else 1]
-    zero = torch.zeros(4 * lstm.hidden_size)
-    cells = []
-    for suffix in suffixes:
-        weights = [getattr(lstm, f"weight_{kind}{suffix}") for kind in ("ih", "hh")]
-        biases = [getattr(lstm, f"bias_{kind}{suffix}", zero.to(weights[0])) for kind in ("ih", "hh")]
-        cells.append(Cell(*weights, *biases))
-    return cells
-
-
-def fused(cell: Cell) -> nn.LSTM:
-    """Return a one-layer, one-direction `nn.LSTM` that holds (does not copy) the weights of `cell`."""
-    hidden, width = cell.weight_hh.shape[1], cell.weight_ih.shape[1]
-    lstm = nn.LSTM(width, hidden, batch_first=True, device="meta")
-    for name, tensor in zip(Cell._fields, cell, strict=True):
-        lstm._parameters[f"{name}_l0"] = nn.Parameter(tensor.detach(), requires_grad=False)
-    lstm._init_flat_weights()
-    return lstm.eval()
 
 
 def scan(retention: Tensor, write: Tensor, start: Tensor) -> Tensor:
@@ -170,7 +136,7 @@ def run_and_replay(
             parts.append(_replay_pieces(cell, inputs[:, begin:end], hidden[rows], starts[rows]))
             begin = end
     joined = [torch.cat(field, dim=1) for field in list(zip(*parts, strict=True))[:-1]]
-    return Replay._make([*joined, max(part.error for part in parts)]), state
+    return Replay._make([*joined, worst(part.error for part in parts)]), state
 
 
 def _replay_pieces(cell: Cell, inputs: Tensor, hidden: list[Tensor], starts: list) -> Replay:
@@ -210,7 +176,7 @@ def trace_lstm(lstm: nn.LSTM, inputs: Tensor, layer: int = -1) -> Trace:
         for below in range(layer):
             inputs = torch.cat([r.hidden for r in _both(lstm, below, inputs)], dim=2)
         replays = _both(lstm, layer, inputs)
-    certificate = Certificate.of(inputs, max(r.error for r in replays), inputs.shape[0] * inputs.shape[1])
+    certificate = Certificate.of(inputs, worst(r.error for r in replays), inputs.shape[0] * inputs.shape[1])
     stacked = [torch.stack(field, dim=1).transpose(2, 3) for field in list(zip(*replays, strict=True))[:-1]]
     return Trace._make([*stacked, certificate.checked()])
 

@@ -4,7 +4,6 @@ Public names: `trace`.
 """
 
 import logging
-import math
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -20,9 +19,9 @@ from gatescope.model.network import AccessibilityNetwork
 from gatescope.model.persist import load_model, require_store
 from gatescope.model.runtime import prepare_torch
 from gatescope.stages import STAGE_VERSIONS
-from gatescope.trace.certificate import Certificate
-from gatescope.trace.sinks import Census, GateTracks, Sink, UnitLogits
-from gatescope.trace.stream import stream_contig
+from gatescope.trace.reading import UnknownBases
+from gatescope.trace.sinks import Census, GateTracks, ModelCheck, UnitLogits
+from gatescope.trace.stream import ContigStream, SeamReport, Sink
 from gatescope.trace.units import DIRECTIONS
 
 log = logging.getLogger(__name__)
@@ -41,6 +40,7 @@ def trace(
     units: Path | str | None = None,
     decimals: int = 3,
     dtype: str = "float32",
+    unknown_bases: str = "learned",
     threads: int = 1,
 ) -> None:
     """Replay the gates of a network over whole contigs and write what was asked for.
@@ -64,6 +64,8 @@ def trace(
         Decimals kept in the tracks.
     dtype : {"float32", "float64"}
         Arithmetic of the replay.
+    unknown_bases : str
+        What the recurrence does at N: "learned", "freeze" or "decay(HALF_LIFE_BP)" (`UnknownBases`).
     threads : int
         CPU threads.
 
@@ -77,57 +79,68 @@ def trace(
     data = EncodedStore(store)
     network, meta = load_model(model)
     require_store(data, meta, model)
-    device = prepare_torch(threads, meta["training"]["device"])
+    if not network.lstm_layers:
+        raise InputError("the network has no recurrence, so there is no gate to trace", where=model)
+    policy = UnknownBases.parse(unknown_bases)
+    device = prepare_torch(threads, "cpu" if meta["training"]["device"] == "cpu" else "auto")
     network = network.to(device, getattr(torch, dtype))
     held_out = {*meta["fold"]["valid"], *meta["fold"]["test"]}
     chosen = [c for c in data.lengths if contigs == "all" or c in held_out]
-    census = Census(network)
+    census, check = Census(network), ModelCheck(network, data, policy)
     with ExitStack() as stack:
-        sinks: list[Sink] = []
+        sinks: list[Sink] = [check]
         if units is None:
-            folder = stack.enter_context(replacing_folder(Path(output) / "units"))
-            sinks = [census, UnitLogits(folder, held_out)]
+            folder = stack.enter_context(replacing_folder(Path(output) / "units", ("*.npy",)))
+            sinks += [census, UnitLogits(folder, held_out, network.config.hidden_units)]
         if units is not None or tracks == "mean":
-            shown = None if units is None else _selected_units(Path(units))
-            sinks.append(stack.enter_context(GateTracks(Path(output), data.lengths, decimals, meta, shown)))
-        certificate = _stream(sinks, network, data, chosen)
+            shown = None if units is None else _selected_units(Path(units), network.config.hidden_units)
+            writer = stack.enter_context(GateTracks(Path(output), data.lengths, decimals, meta, shown))
+            sinks.append(writer)
+        seams = _stream(ContigStream(network, data, unknown=policy), sinks, chosen)
+        certificate = check.certificate.checked()
+        if units is not None or tracks == "mean":
+            writer.certificate = certificate
+    log.info("replay exact to %.1e (tolerance %.0e)", certificate.max_error, certificate.tolerance)
     if units is None:
         write_table(Path(output) / "units.tsv", census.table())
-        write_json(Path(output) / "summary.json", _summary(meta, data, chosen, network, certificate))
+        write_json(Path(output) / "summary.json", _summary(meta, data, chosen, network, policy, check, seams))
 
 
-def _selected_units(path: Path) -> dict[str, int]:
+def _selected_units(path: Path, hidden_units: int) -> dict[str, int]:
     """Return the named unit of each direction from the table of the boundaries stage."""
-    if not path.exists():
+    if not path.is_file():
         raise InputError("file does not exist", where=path, remedy="run gatescope boundaries first")
-    table = pd.read_csv(path, sep="\t")
-    rows = table[(table.crossing == "entry") & table.selected]
-    if sorted(rows.direction) != sorted(DIRECTIONS):
-        raise InputError(f"names no unit for each of {', '.join(DIRECTIONS)}", where=path)
+    again = "run gatescope boundaries again, for this network"
+    try:
+        table = pd.read_csv(path, sep="\t")
+    except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
+        raise InputError(f"not a table ({error})", where=path, remedy=again) from error
+    missing = [name for name in ("direction", "crossing", "unit", "selected") if name not in table]
+    if missing:
+        raise InputError(f"no column {', '.join(missing)}", where=path, remedy=again)
+    rows = table[(table.crossing == "entry") & table.selected.isin([True])]
+    if sorted(map(str, rows.direction)) != sorted(DIRECTIONS):
+        raise InputError(f"names no unit for each of {', '.join(DIRECTIONS)}", where=path, remedy=again)
+    if not rows.unit.isin(range(hidden_units)).all():
+        named = ", ".join(map(str, rows.unit))
+        raise InputError(f"units {named}; the network has 0 to {hidden_units - 1}", where=path, remedy=again)
     return dict(zip(rows.direction, rows.unit.astype(int), strict=True))
 
 
-def _stream(
-    sinks: list[Sink], network: AccessibilityNetwork, data: EncodedStore, contigs: list[str]
-) -> Certificate:
-    """Send every chunk of every contig to all sinks; fail closed at the first chunk that does not replay."""
-    weight, positions, worst = network.stem.weight, 0, 0.0
-    certificate = Certificate.of(weight, worst, positions)
+def _stream(stream: ContigStream, sinks: list[Sink], contigs: list[str]) -> dict[str, list[SeamReport]]:
+    """Read every contig, and say how long the rest will take."""
+    lengths, seams = stream.genome.lengths, {}
+    total, done, started = sum(lengths[contig] for contig in contigs), 0, time.monotonic()
     for contig in contigs:
-        started, length = time.monotonic(), data.lengths[contig]
-        for sink in sinks:
-            sink.begin(contig, length)
-        for chunk in stream_contig(network, data, contig, layer=_LAYER):
-            worst = max(worst, chunk.gates.error) if math.isfinite(chunk.gates.error) else math.inf
-            certificate = Certificate.of(weight, worst, positions + length).checked()
-            for sink in sinks:
-                sink.take(chunk)
-        positions += length
-        for sink in sinks:
-            sink.end(certificate)
-        log.info("%s: %s bp in both directions (%.0f s)", contig, f"{length:,}", time.monotonic() - started)
-    log.info("replay exact to %.1e (tolerance %.0e)", certificate.max_error, certificate.tolerance)
-    return certificate
+        begun = time.monotonic()
+        seams[contig] = stream.read(contig, sinks)
+        done += lengths[contig]
+        now = time.monotonic()
+        log.info(
+            "%s: %s bp in both directions (%.0f s; about %.0f s to go)",
+            contig, f"{lengths[contig]:,}", now - begun, (now - started) * (total - done) / done,
+        )  # fmt: skip
+    return seams
 
 
 def _summary(
@@ -135,7 +148,9 @@ def _summary(
     data: EncodedStore,
     contigs: list[str],
     network: AccessibilityNetwork,
-    certificate: Certificate,
+    policy: UnknownBases,
+    check: ModelCheck,
+    seams: dict[str, list[SeamReport]],
 ) -> dict[str, Any]:
     return {
         "stage_version": STAGE_VERSIONS["trace"],
@@ -146,8 +161,12 @@ def _summary(
         "layers": network.config.layers,
         "hidden_units": network.config.hidden_units,
         "lookahead_bp": network.config.lookahead_bp,
-        "interpretable_at_boundaries": network.config.is_interpretable_at_boundaries,
         "contigs": {contig: data.lengths[contig] for contig in contigs},
         "state": "carried over whole contigs, zero at the end where a direction starts",
-        "certificate": certificate.as_json(),
+        "unknown_bases": str(policy),
+        "certificate": check.certificate.as_json(),
+        "seams": {
+            contig: {DIRECTIONS[report.direction]: report.as_json() for report in reports}
+            for contig, reports in seams.items()
+        },
     }

@@ -67,7 +67,15 @@ class UnitStore:
                 cause="trace ran for other contigs, or its temporary units folder was removed",
                 remedy="run gatescope trace again",
             )
-        array = np.load(path, mmap_mode="r")
+        try:
+            array = np.load(path, mmap_mode="r")
+        except (OSError, ValueError, EOFError) as error:
+            raise InputError(
+                f"not a readable array ({error})",
+                where=path,
+                cause="a copy that was cut off",
+                remedy="run gatescope trace again",
+            ) from error
         wanted = (len(DIRECTIONS), "H", self._lengths[contig])
         if array.ndim != 3 or (array.shape[0], array.shape[2]) != (wanted[0], wanted[2]):
             raise InputError(

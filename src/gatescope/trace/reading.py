@@ -1,0 +1,166 @@
+"""Which bases does a direction read, in which order? Reading positions, unknown bases, and the stem's features.
+
+Positions that a recurrence reads are numbered in reading order, from 0: `fwd` from the left end of the contig, `rev`
+from the right end. Where runs of unknown bases are not read (see `UnknownBases`), they have no position.
+
+Public names: `UnknownBases`, `Reading`, `Span`, `StemReader`.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gatescope.errors import InputError
+from gatescope.genome.sequence import UNKNOWN
+from gatescope.model.network import AccessibilityNetwork
+from gatescope.model.predict import Genome, read_features
+
+_DECAY = re.compile(r"decay\((\d+(?:\.\d+)?)\)")
+
+
+@dataclass(frozen=True)
+class UnknownBases:
+    """Say what a recurrence does where the sequence is unknown (N).
+
+    Parameters
+    ----------
+    policy : {"learned", "freeze", "decay"}
+        "learned" reads a zero column, as in training; "freeze" does not read N and holds h and c bit-exactly;
+        "decay" does not read N and shrinks h and c by ``2**(-n / half_life_bp)`` over n bases.
+    half_life_bp : float, optional
+        For "decay".
+    """
+
+    policy: str = "learned"
+    half_life_bp: float | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> "UnknownBases":
+        """Read ``learned``, ``freeze`` or ``decay(HALF_LIFE_BP)``."""
+        if text in ("learned", "freeze"):
+            return cls(text)
+        found = _DECAY.fullmatch(text)
+        if not found or float(found[1]) <= 0:
+            raise InputError(
+                f"unknown_bases {text!r}; wanted learned, freeze or decay(HALF_LIFE_BP), for example decay(500)",
+                where="trace: unknown_bases",
+            )
+        return cls("decay", float(found[1]))
+
+    def __str__(self) -> str:
+        return self.policy if self.half_life_bp is None else f"decay({self.half_life_bp:g})"
+
+    def retention(self, bases: int) -> float:
+        """Return the share of h and c that is left after a run of unread bases."""
+        return 1.0 if self.half_life_bp is None else 2.0 ** (-bases / self.half_life_bp)
+
+    def skipped(self, codes: NDArray[np.uint8]) -> NDArray[np.int64]:
+        """Return the runs that are not read, shape (n, 2): start and end on the contig."""
+        if self.policy == "learned":
+            return np.empty((0, 2), np.int64)
+        edges = np.diff(np.concatenate([[0], np.asarray(codes == UNKNOWN, np.int8), [0]]))
+        return np.stack([np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)], 1)
+
+
+class Span(NamedTuple):
+    """A stretch of the contig that is read without a break."""
+
+    start: int  # on the contig, 0-based half-open
+    end: int
+    first: int  # its first reading position, counted from where the caller began
+
+
+class Reading:
+    """Number the bases that one direction reads of a contig.
+
+    Parameters
+    ----------
+    length : int
+        Bases of the contig.
+    direction : int
+        0 fwd, 1 rev.
+    skipped : int64, shape (n, 2)
+        Runs that are not read, sorted, disjoint.
+    """
+
+    def __init__(self, length: int, direction: int, skipped: NDArray[np.int64]) -> None:
+        self.direction = direction
+        kept = np.stack([np.r_[0, skipped[:, 1]], np.r_[skipped[:, 0], length]], 1)
+        before = np.r_[0, skipped[:, 1] - skipped[:, 0]]
+        if direction:
+            kept, before = kept[::-1], np.r_[0, (skipped[:, 1] - skipped[:, 0])[::-1]]
+        self._first = np.r_[0, np.cumsum(kept[:, 1] - kept[:, 0])]
+        self._kept = kept
+        self.length = int(self._first[-1])
+        #: Reading position -> unread bases just before it.
+        self.gaps = {
+            int(at): int(bases) for at, bases in zip(self._first[:-1], before, strict=True) if bases > 0
+        }
+
+    def spans(self, start: int, end: int) -> list[Span]:
+        """Return what lies at reading positions ``[start, end)``, in reading order."""
+        found = []
+        k = int(np.searchsorted(self._first, start, side="right")) - 1
+        while start < end:
+            stop = min(end, int(self._first[k + 1]))
+            left, right = start - int(self._first[k]), stop - int(self._first[k])
+            low, high = map(int, self._kept[k])
+            where = (high - right, high - left) if self.direction else (low + left, low + right)
+            if stop > start:
+                found.append(Span(*where, start))
+            start, k = stop, k + 1
+        return [span._replace(first=span.first - found[0].first) for span in found]
+
+    def place(self, start: int, values: NDArray) -> Iterator[tuple[slice, NDArray]]:
+        """Yield (slice of the contig, values in genomic order) for values (T, ...) from reading position `start`."""
+        for span in self.spans(start, start + len(values)):
+            part = values[span.first : span.first + span.end - span.start]
+            yield slice(span.start, span.end), part[::-1] if self.direction else part
+
+
+class StemReader:
+    """Compute what the first LSTM layer reads, at reading positions of one direction.
+
+    The stem reads the contig itself, unknown bases included: only the recurrence passes over them.
+    """
+
+    def __init__(self, network: AccessibilityNetwork, genome: Genome, contig: str, reading: Reading) -> None:
+        self._network, self._genome, self._contig, self._reading = network, genome, contig, reading
+
+    def __call__(self, starts: list[int], steps: int) -> Tensor:
+        """Return the features of rows that begin at `starts`, shape (steps, rows, C)."""
+        rows = [self._reading.spans(start, start + steps) for start in starts]
+        if all(len(spans) == 1 for spans in rows):
+            features = self._features([spans[0] for spans in rows])  # (B, T, C)
+        else:
+            features = torch.stack(
+                [torch.cat([self._features([span]) for span in spans], dim=1)[0] for spans in rows]
+            )
+        return features.transpose(0, 1).contiguous()
+
+    def _features(self, spans: list[Span]) -> Tensor:
+        """Return the features of equally long spans in reading order, shape (B, T, C)."""
+        places = [(span.start, span.end) for span in spans]
+        features = read_features(self._network, self._genome, self._contig, places)
+        return features.flip(1) if self._reading.direction else features
+
+
+class HiddenReader:
+    """Read what a layer below has left on disk, (L, 2 H) in genomic order, at reading positions of a direction."""
+
+    def __init__(self, hidden: NDArray, reading: Reading, like: Tensor) -> None:
+        self._hidden, self._reading, self._like = hidden, reading, like
+
+    def __call__(self, starts: list[int], steps: int) -> Tensor:
+        """Return the hidden states of rows that begin at `starts`, shape (steps, rows, 2 H)."""
+        rows = []
+        for start in starts:
+            parts = [self._hidden[s.start : s.end] for s in self._reading.spans(start, start + steps)]
+            rows.append(np.concatenate([p[::-1] if self._reading.direction else p for p in parts]))
+        return torch.from_numpy(np.stack(rows, axis=1)).to(self._like)
