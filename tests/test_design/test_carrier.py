@@ -61,7 +61,9 @@ def seen(network, word):
 
 
 def random_network(seed, scale=1.0, hidden=5):
-    config = NetworkConfig(stem_channels=6, stem_width_bp=7, hidden_units=hidden, half_life_bp=(2.0, 12.0))
+    config = NetworkConfig(
+        stem_channels=6, stem_width_bp=7, hidden_units=hidden, half_life_bp=(2.0, 12.0), resting_memory=0.0
+    )
     network = AccessibilityNetwork(config, torch.Generator().manual_seed(seed)).eval()
     with torch.no_grad():
         for name, parameter in network.recurrent.named_parameters():

@@ -69,15 +69,16 @@ def test_half_life_of_a_silent_input_is_the_configured_one(suffix):
 
 
 @pytest.mark.parametrize("suffix", ["", "_reverse"])
-def test_cell_states_start_out_resting_at_the_configured_size(suffix):
+@pytest.mark.parametrize("level", [0.0, 0.6, 2.0])
+def test_cell_states_start_out_resting_at_the_configured_size(suffix, level):
     """Run a cell without input and without recurrent weights: nothing but the biases speaks."""
-    lstm = make(hidden_units=6, half_life_bp=(2.0, 20.0), resting_memory=0.6).double().lstm_layers[0]
+    lstm = make(hidden_units=6, half_life_bp=(2.0, 20.0), resting_memory=level).double().lstm_layers[0]
     biases = getattr(lstm, f"bias_ih_l0{suffix}") + getattr(lstm, f"bias_hh_l0{suffix}")
     i, f, g, _ = biases.detach().chunk(4)
     c = torch.zeros(6, dtype=torch.float64)
     for _ in range(2000):
         c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
-    assert c.tolist() == pytest.approx([0.6, -0.6] * 3, rel=1e-6)
+    assert c.tolist() == pytest.approx([level, -level] * 3, rel=1e-6)
 
 
 def test_dropout_comes_from_the_generator_alone():
@@ -133,6 +134,12 @@ def test_direction_dropout_hides_one_direction_at_a_time_in_its_share_of_windows
         ({"targets": ("peaks",)}, "wanted some of"),
         ({"stem_width_bp": 14}, "even"),
         ({"half_life_bp": (0.0, 10.0)}, "half_life_bp"),
+        ({"stem_width_bp": -1}, "stem_width_bp: -1; wanted at least 1"),
+        ({"stem_channels": 0}, "stem_channels: 0; wanted at least 1"),
+        ({"hidden_units": 0}, "hidden_units: 0; wanted at least 1"),
+        ({"layers": 0}, "layers: 0; wanted at least 1"),
+        ({"dropout": 1}, "dropout: 1; wanted 0 to below 1"),
+        ({"direction_dropout": 1.5}, "direction_dropout: 1.5; wanted 0 to 1"),
     ],
 )
 def test_impossible_configurations_are_refused(options, message):

@@ -53,7 +53,7 @@ class PlantedModel:
     low_mappability_bp: int = 4000
     cuts_open_per_bp: float = 0.40
     cuts_closed_per_bp: float = 0.020
-    peak_jitter_bp: float = 1.5
+    peak_jitter_bp: float = 0.5
     scramble_seed: int = 20
     motifs: dict[str, np.ndarray] = field(init=False, repr=False, compare=False)
 

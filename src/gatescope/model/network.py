@@ -20,7 +20,8 @@ from gatescope.errors import InputError
 #: Inputs a network can read: the sequence, and any track of the encoded store by name.
 SEQUENCE = "sequence"
 TARGETS = ("cuts", "state")
-_INTERPRETABLE_STEM_BP = 21
+#: Largest candidate |g| and widest input gate of a cell state at rest before training.
+_RESTING_CANDIDATE, _WIDEST_INPUT_GATE = 0.75, 0.9
 
 
 @dataclass(frozen=True)
@@ -58,8 +59,8 @@ class NetworkConfig:
     layers: int = 1
     dropout: float = 0.2
     direction_dropout: float = 0.5
-    half_life_bp: tuple[float, float] = (2.0, 1000.0)
-    resting_memory: float = 0.75
+    half_life_bp: tuple[float, float] = (20.0, 1000.0)
+    resting_memory: float = 2.0
     recurrence: bool = True
 
     def __post_init__(self) -> None:
@@ -76,16 +77,23 @@ class NetworkConfig:
                 cause="predicting a track from itself",
                 remedy="set targets: [state]",
             )
+        for name in ("stem_channels", "stem_width_bp", "hidden_units", "layers"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{getattr(self, name)}; wanted at least 1", where=f"models: {name}")
         if self.stem_width_bp % 2 == 0:
             raise InputError(
                 f"{self.stem_width_bp} is even; the stem is centred", where="models: stem_width_bp"
             )
+        if not 0 <= self.dropout < 1:
+            raise InputError(f"{self.dropout}; wanted 0 to below 1", where="models: dropout")
+        if not 0 <= self.direction_dropout <= 1:
+            raise InputError(f"{self.direction_dropout}; wanted 0 to 1", where="models: direction_dropout")
         if not 0 < self.half_life_bp[0] <= self.half_life_bp[1]:
             raise InputError(
                 f"{list(self.half_life_bp)}; wanted 0 < shortest <= longest", where="models: half_life_bp"
             )
-        if not 0 <= self.resting_memory < 1:
-            raise InputError(f"{self.resting_memory}; wanted 0 to below 1", where="models: resting_memory")
+        if not 0 <= self.resting_memory <= 10:
+            raise InputError(f"{self.resting_memory}; wanted 0 to 10", where="models: resting_memory")
 
     @property
     def tracks(self) -> tuple[str, ...]:
@@ -96,11 +104,6 @@ class NetworkConfig:
     def lookahead_bp(self) -> int:
         """How far the stem sees ahead of the base that the recurrence has reached."""
         return self.stem_width_bp // 2
-
-    @property
-    def is_interpretable_at_boundaries(self) -> bool:
-        """Whether the receptive field of the stem is narrow enough to read gates against a boundary."""
-        return self.stem_width_bp <= _INTERPRETABLE_STEM_BP
 
 
 class Outputs(NamedTuple):
@@ -237,8 +240,7 @@ class AccessibilityNetwork(nn.Module):
 def set_half_lives(lstm: nn.LSTM, shortest_bp: float, longest_bp: float) -> None:
     """Set the forget biases so that, by bias alone, half-lives are log-spaced between two lengths in bp.
 
-    torch adds two biases per gate: the whole value goes into `bias_ih`, `bias_hh` becomes zero. The input
-    gate gets the negative (chrono initialisation), so that a unit which holds long also writes little.
+    torch adds two biases per gate: the whole value goes into `bias_ih`, `bias_hh` becomes zero.
 
     References
     ----------
@@ -253,21 +255,24 @@ def set_half_lives(lstm: nn.LSTM, shortest_bp: float, longest_bp: float) -> None
             parameter.zero_()
         elif "bias_ih" in name:
             parameter.zero_()
-            parameter[:hidden] = -logit.to(parameter.dtype)  # torch order i, f, g, o
-            parameter[hidden : 2 * hidden] = logit.to(parameter.dtype)
+            parameter[hidden : 2 * hidden] = logit.to(parameter)  # torch order i, f, g, o
 
 
 @torch.no_grad()
 def set_resting_memory(lstm: nn.LSTM, level: float) -> None:
-    """Set the candidate biases so that, by bias alone, cell states rest at `level`, every second unit at `-level`.
+    """Set input gate and candidate so that, by bias alone, cell states rest at `level`, every second unit at `-level`.
 
-    With i = 1 - f (what `set_half_lives` sets) c rests at tanh of the candidate's bias. The gradient of the
-    forget gate is c_(t-1) dL/dc_t: where memory starts out empty, a network learns to overwrite long before it
-    can learn to erase.
+    c rests at i g / (1 - f), so a unit that holds long writes little. The gradient of the forget gate is
+    c_(t-1) dL/dc_t: where memory starts out empty (level 0, chrono initialisation), a network learns to overwrite
+    long before it can learn to erase; and one write, which is at most 1, does not undo a memory of 2. Where f is so
+    low that no input gate reaches the level, the cell state rests as high as `_WIDEST_INPUT_GATE` brings it.
     """
     hidden = lstm.hidden_size
-    candidate = torch.full((hidden,), math.atanh(level))
+    candidate = torch.full((hidden,), min(level, _RESTING_CANDIDATE), dtype=torch.float64)
     candidate[1::2] *= -1
     for name, parameter in lstm.named_parameters():
         if "bias_ih" in name:
-            parameter[2 * hidden : 3 * hidden] = candidate.to(parameter)  # torch order i, f, g, o
+            forgotten = torch.sigmoid(-parameter[hidden : 2 * hidden].double())
+            write = forgotten * max(1.0, level / _RESTING_CANDIDATE)
+            parameter[:hidden] = torch.logit(write.clamp(max=_WIDEST_INPUT_GATE)).to(parameter)
+            parameter[2 * hidden : 3 * hidden] = torch.atanh(candidate).to(parameter)
