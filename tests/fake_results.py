@@ -197,7 +197,6 @@ def _write_model(folder: Path, run: str, targets: tuple[str, ...], rng: np.rando
             "recurrence": True,
         },
         "lookahead_bp": 7,
-        "interpretable_at_boundaries": True,
         "sha256": "e" * 64,
     }
     (folder / "model.json").write_text(json.dumps(model))
@@ -333,6 +332,7 @@ def _write_boundaries(folder: Path, run: str) -> None:
         "directions": {direction: {**evidence, "unit": unit} for direction, unit in UNITS.items()},
         "n_boundaries": 8,
         "lookahead_bp": 7,
+        "shape": {"profile_bp": 500, "flank_bp": 250, "dip_bp": 25},
         "model_sha256": "e" * 64,
         "caveats": ["Provisional: matched controls have not been run."],
     }

@@ -14,7 +14,7 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -25,7 +25,10 @@ from gatescope.errors import InputError
 log = logging.getLogger("gatescope")
 
 #: System errors that the user can mend and a traceback would only hide.
-_SYSTEM_ERRORS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT}
+_SYSTEM_ERRORS = {
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT),
+    *(errno.EEXIST, errno.EISDIR, errno.ENOTDIR),  # a file where a folder is wanted, or the other way round
+}
 
 
 @dataclass(frozen=True)
@@ -39,13 +42,36 @@ class Verb:
 
 def _json_object(text: str) -> dict[str, Any]:
     """Parse a JSON object given on the command line."""
-    try:
-        content = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise argparse.ArgumentTypeError(f"not JSON: {text!r} ({error})") from error
+    content = _parse_json(text)
     if not isinstance(content, dict):
         raise argparse.ArgumentTypeError(f'got {text!r}, wanted a JSON object such as {{"key": 1}}')
     return content
+
+
+def _json_list(text: str) -> list[dict[str, Any]]:
+    """Parse a list of JSON objects given on the command line."""
+    content = _parse_json(text)
+    if not (isinstance(content, list) and all(isinstance(each, dict) for each in content)):
+        raise argparse.ArgumentTypeError(f'got {text!r}, wanted a JSON list such as [{{"key": 1}}]')
+    return content
+
+
+def _parse_json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise argparse.ArgumentTypeError(f"not JSON: {text!r} ({error})") from error
+
+
+def _at_least(least: int) -> Callable[[str], int]:
+    """Return a parser of whole numbers from `least` on."""
+
+    def integer(text: str) -> int:
+        if (number := int(text)) < least:
+            raise argparse.ArgumentTypeError(f"{number} is less than {least}")
+        return number
+
+    return integer
 
 
 def _named_path(text: str) -> tuple[str, Path]:
@@ -76,11 +102,13 @@ def _file(flag: str, help: str, **settings: Any) -> tuple[str, dict[str, Any]]:
     return _option(flag, help, type=Path, metavar="FILE", **settings)
 
 
-def _folder(flag: str, help: str) -> tuple[str, dict[str, Any]]:
-    return _option(flag, help, type=Path, metavar="DIR")
+def _folder(flag: str, help: str, **settings: Any) -> tuple[str, dict[str, Any]]:
+    return _option(flag, help, type=Path, metavar="DIR", **settings)
 
 
-def _number(flag: str, help: str, kind: type = int, **settings: Any) -> tuple[str, dict[str, Any]]:
+def _number(
+    flag: str, help: str, kind: Callable[[str], float] = int, **settings: Any
+) -> tuple[str, dict[str, Any]]:
     return _option(flag, help, type=kind, metavar="N", **settings)
 
 
@@ -105,18 +133,32 @@ _TN5_SHIFT = _option("--tn5-shift", "shift already in the ATAC file, such as +0/
 _EXCLUDE_CONTIGS = _option(
     "--exclude-contigs", "contigs to leave out", nargs="*", default=[], metavar="CONTIG"
 )
+_DUPLICATES = _option(
+    "--duplicates",
+    "identical fragments; auto removes them where the file has no counts",
+    choices=("auto", "keep", "remove"),
+    default="auto",
+)
+_MAX_UNKNOWN_FRACTION = _number(
+    "--max-unknown-fraction",
+    "largest share of unknown bases in a window; peaks and background windows with more are dropped",
+    float,
+    default=0.1,
+)
 _WINDOW_BP = _number("--window-bp", "length of a training window in bp")
 _STORE = _folder("--store", "encoded store made by `encode`")
 _MODEL = _folder("--model", "folder of a trained run")
 _TRACE = _folder("--trace", "folder written by `trace`")
-_SEED = _number("--seed", "seed of every random choice")
-_THREADS = _number("--threads", "CPU threads", default=1)
+_SEED = _number("--seed", "seed of every random choice", _at_least(0))
+_THREADS = _number("--threads", "CPU threads", _at_least(1), default=1)
 _SETTINGS = _json("--settings", "this stage's section of the configuration")
 _OUTPUT_FILE = _file("--output", "file to write")
 _OUTPUT_FOLDER = _folder("--output", "folder to write")
 _SAMPLE = _option("--sample", "name of the sample", metavar="NAME")
 _RESULTS = _folder("--results", "results folder of the sample")
 _RUNS = _option("--runs", "names of the runs, such as sequence.f1.1", nargs="+", metavar="RUN")
+
+_LOG_HELP = "write progress here as well, and errors here instead: Snakemake shows the log of a failed job"
 
 VERBS: dict[str, Verb] = {
     "simulate": Verb(
@@ -140,9 +182,17 @@ VERBS: dict[str, Verb] = {
             _INPUT_TRACKS,
             _FOLDS,
             _TN5_SHIFT,
+            _DUPLICATES,
             _EXCLUDE_CONTIGS,
             _WINDOW_BP,
-            _number("--runs", "networks that will be trained, to predict the cost"),
+            _MAX_UNKNOWN_FRACTION,
+            _option(
+                "--runs",
+                "what will be trained, to predict the cost; an object for runs alike",
+                type=_json_list,
+                default=({},),
+                metavar="JSON",
+            ),
             _OUTPUT_FILE,
         ),
     ),
@@ -153,12 +203,7 @@ VERBS: dict[str, Verb] = {
             _ATAC,
             _GENOME,
             _TN5_SHIFT,
-            _option(
-                "--duplicates",
-                "identical fragments; auto removes them where the file has no counts",
-                choices=("auto", "keep", "remove"),
-                default="auto",
-            ),
+            _DUPLICATES,
             _EXCLUDE_CONTIGS,
             _OUTPUT_FILE,
         ),
@@ -176,7 +221,7 @@ VERBS: dict[str, Verb] = {
             _EXCLUDE_CONTIGS,
             _WINDOW_BP,
             _number("--background-ratio", "background windows per peak", float),
-            _number("--max-unknown-fraction", "largest share of unknown bases in a background window", float),
+            _MAX_UNKNOWN_FRACTION,
             _SEED,
             _OUTPUT_FOLDER,
         ),
@@ -207,8 +252,9 @@ VERBS: dict[str, Verb] = {
         (
             _STORE,
             _MODEL,
-            _folder("--ablated", "folder of the twin without recurrence"),
+            _folder("--ablated", "folder of the twin without recurrence", default=None),
             _named_paths("--predictors", "further predictions of the state to score"),
+            _SEED,
             _THREADS,
             _OUTPUT_FOLDER,
         ),
@@ -225,6 +271,7 @@ VERBS: dict[str, Verb] = {
             _file("--units", "units.tsv of `boundaries`: write its selected units instead", default=None),
             _number("--decimals", "decimals kept in the tracks", default=3),
             _option("--dtype", "precision of the replay", choices=("float32", "float64"), default="float32"),
+            _option("--unknown-bases", "learned, freeze or decay(HALF_LIFE_BP)", default="learned"),
             _THREADS,
         ),
     ),
@@ -250,6 +297,11 @@ VERBS: dict[str, Verb] = {
         "gatescope.design.carrier",
         "find sequences that hold a memory in the best-holding unit",
         (_MODEL, _TRACE, _SETTINGS, _OUTPUT_FOLDER),
+    ),
+    "gallery": Verb(
+        "gatescope.gallery.gallery",
+        "check the tracer on hand-made memories with known answers, and draw what a gate does",
+        (_OUTPUT_FOLDER,),
     ),
     "hub": Verb(
         "gatescope.browser.hub",
@@ -294,7 +346,7 @@ def build_parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=verb.summary, description=sentence)
         for flag, settings in verb.options:
             command.add_argument(flag, **settings)
-        command.add_argument("--log", type=Path, metavar="FILE", help="write every message here as well")
+        command.add_argument("--log", type=Path, metavar="FILE", help=_LOG_HELP)
     return parser
 
 
@@ -309,8 +361,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def _run(name: str, log_file: Path | None, values: dict[str, Any]) -> int:
     """Call the verb inside the one error boundary; return the exit status."""
-    _set_up_logging(name, log_file)
     try:
+        _set_up_logging(name, log_file)
         function = getattr(importlib.import_module(VERBS[name].module), name)
         function(**values)
     except InputError as error:
@@ -348,19 +400,31 @@ def _set_up_logging(name: str, log_file: Path | None) -> None:
     """
     terminal = logging.StreamHandler()
     terminal.setFormatter(_TerminalFormatter(name))
-    handlers: list[logging.Handler] = [terminal]
-    if log_file is not None:
-        terminal.addFilter(lambda record: record.levelno < logging.ERROR)
-        log_file.parent.mkdir(parents=True, exist_ok=True)
-        handlers.append(logging.FileHandler(log_file, mode="w"))
-        handlers[-1].setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
-    for handler in handlers:
-        handler.addFilter(lambda record: record.name.startswith("gatescope") or record.levelno > logging.INFO)
-    logging.basicConfig(handlers=handlers, force=True)
+    terminal.addFilter(_is_for_the_user)
+    logging.basicConfig(handlers=[terminal], force=True)
     log.setLevel(logging.INFO)
+    if log_file is not None:
+        logging.getLogger().addHandler(_log_handler(log_file))
+        terminal.addFilter(lambda record: record.levelno < logging.ERROR)
     for advice_to_programmers in (DeprecationWarning, FutureWarning):
         warnings.simplefilter("ignore", advice_to_programmers)  # the tests turn every warning into an error
     logging.captureWarnings(True)
+
+
+def _log_handler(path: Path) -> logging.Handler:
+    """Open the log file."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handler = logging.FileHandler(path, mode="w")
+    except OSError as error:
+        raise InputError(f"log cannot be written ({error.strerror})", where=path) from error
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
+    handler.addFilter(_is_for_the_user)
+    return handler
+
+
+def _is_for_the_user(record: logging.LogRecord) -> bool:
+    return record.name.startswith("gatescope") or record.levelno > logging.INFO
 
 
 class _TerminalFormatter(logging.Formatter):

@@ -1,60 +1,24 @@
-"""What did the user ask the workflow for? Samples, runs, and mistakes in one line each.
+"""What did the user ask the workflow for? Runs, and mistakes in one line each.
 
-Public names: `Sample`, `Run`, `explain`, `read_samples`, `plan_runs`, `network_settings`,
-`training_settings`, `check_folds`.
+Public names: `Run`, `explain`, `refuse_endless`, `plan_runs`, `size_runs`, `network_settings`,
+`training_settings`, `check_folds`, `check_boundaries`, `check_lengths`, `read_section`, `check_values`.
 
 `workflow/rules/common.smk` reads this at parse time, possibly with a Python that has nothing but
 Snakemake: standard library only.
 """
 
-import csv
 import difflib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, is_dataclass
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from gatescope.errors import InputError
+from gatescope.samples import Sample
 
-#: What a sample table says in place of a path for the planted genome.
-PLANTED = "planted"
-#: The files that `simulate` writes, by the column they stand for.
-PLANTED_FILES = {
-    "genome": "genome.fa",
-    "atac": "fragments.tsv.gz",
-    "peaks": "peaks.narrowPeak",
-    "exclusion_list": "exclusion.bed",
-}
-
-_ZERO = ":zero"
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One row of the sample table.
-
-    Attributes
-    ----------
-    files : dict of str to str
-        Paths by column; a column that is not filled in is not there.
-    tracks : dict of str to str
-        Path of each further track by its name, followed by ``:zero`` where a missing value means 0.
-    tn5_shift : str
-        Its own, or the configuration's.
-    is_planted : bool
-        True if it is the planted genome.
-    """
-
-    name: str
-    files: dict[str, str]
-    tracks: dict[str, str]
-    tn5_shift: str
-    is_planted: bool
-
-    @property
-    def track_files(self) -> list[str]:
-        """Paths of the further tracks."""
-        return [path.removesuffix(_ZERO) for path in self.tracks.values()]
+_WANTED = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+Section = TypeVar("Section")
 
 
 @dataclass(frozen=True)
@@ -119,104 +83,25 @@ def _place(source: str, *keys: str) -> str:
     return f"{source}: {'.'.join(filter(None, keys))}"
 
 
-def read_samples(
-    path: str | Path, data_dir: str | Path, tn5_shift: str, check_row: Callable[[dict[str, str], str], None]
-) -> dict[str, Sample]:
-    """Read the sample table.
+def refuse_endless(values: Any, key: str = "config") -> None:
+    """Raise `InputError` for the first number that is infinite or NaN: a JSON schema lets them pass.
 
     Parameters
     ----------
-    path : path
-        Tab-separated table with a header; lines that start with # and empty lines are skipped.
-    data_dir : path
-        Folder against which relative paths in the table are read.
-    tn5_shift : str
-        Shift of samples that do not state their own.
-    check_row : callable
-        Called with each row and its place; raises `InputError` and fills in defaults.
-
-    Returns
-    -------
-    dict of str to Sample
-        In file order.
-
-    Raises
-    ------
-    InputError
-        If the table is missing, empty, repeats a sample, or names a file that does not exist.
+    values : any
+        The configuration, or a part of it.
+    key : str
+        What the part is called in messages.
     """
-    samples: dict[str, Sample] = {}
-    for line, row in _read_rows(Path(path)):
-        place = f"{path} line {line}"
-        check_row(row, place)
-        if row["sample"] in samples:
-            raise InputError(
-                f"sample {row['sample']!r} appears twice", where=place, remedy="rename one of them"
-            )
-        samples[row["sample"]] = _read_sample(row, Path(data_dir), tn5_shift, place)
-    if not samples:
-        raise InputError("no sample in the table", where=path, remedy="add a row; see config/README.md")
-    return samples
-
-
-def _read_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
-    """Return (line number, row) pairs; every row has as many fields as the header."""
-    if not path.is_file():
-        raise InputError(
-            "sample table does not exist", where=path, remedy="set `samples` in the configuration"
-        )
-    lines = path.read_text().splitlines()
-    numbered = [(n, line) for n, line in enumerate(lines, 1) if line.strip() and not line.startswith("#")]
-    rows = csv.reader((line for _, line in numbered), delimiter="\t")
-    table = [(n, [field.strip() for field in fields]) for (n, _), fields in zip(numbered, rows, strict=True)]
-    if not table:
-        raise InputError("no header in the sample table", where=path, remedy="see config/README.md")
-    header = table[0][1]
-    for n, fields in table[1:]:
-        if len(fields) > len(header):
-            raise InputError(
-                f"got {len(fields)} fields, wanted at most {len(header)} as in the header",
-                where=f"{path} line {n}",
-                cause="a stray tab",
-            )
-    return [(n, dict(zip(header, fields, strict=False))) for n, fields in table[1:]]
-
-
-def _read_sample(row: Mapping[str, str], data_dir: Path, tn5_shift: str, place: str) -> Sample:
-    is_planted = {row[column] == PLANTED for column in ("genome", "atac", "peaks")}
-    if len(is_planted) > 1:
-        raise InputError(
-            f"{PLANTED!r} in some of genome, atac and peaks, wanted it in all or none",
-            where=place,
-            remedy="the planted genome goes with its own fragments and peaks",
-        )
-    simulated = f"results/{row['sample']}/data/simulated"
-    files = {}
-    for column, planted in PLANTED_FILES.items():
-        if row[column] == PLANTED:
-            files[column] = f"{simulated}/{planted}"
-        elif row[column]:
-            files[column] = _existing(row[column], data_dir, f"{place}: {column}")
-    pairs = (track.split("=") for track in row["tracks"].split(",") if track)
-    tracks = {}
-    for name, path in pairs:
-        if name in tracks or name in ("sequence", "cuts", "state"):
-            raise InputError(
-                f"track name {name!r} is taken", where=f"{place}: tracks", remedy="choose another"
-            )
-        zero = _ZERO if path.endswith(_ZERO) else ""
-        tracks[name] = _existing(path.removesuffix(_ZERO), data_dir, f"{place}: tracks") + zero
-    return Sample(row["sample"], files, tracks, row["tn5_shift"] or tn5_shift, is_planted.pop())
-
-
-def _existing(path: str, data_dir: Path, place: str) -> str:
-    full = data_dir / Path(path).expanduser()
-    if not full.is_file():
-        remedy = (
-            "relative paths are read against the config key data_dir" if not Path(path).is_absolute() else ""
-        )
-        raise InputError("file does not exist", where=f"{place}: {full}", remedy=remedy)
-    return str(full)
+    if isinstance(values, float) and not math.isfinite(values):
+        raise InputError(f"{values} is no number to work with", where=key, remedy="give a finite number")
+    inner = (
+        values.items()
+        if isinstance(values, Mapping)
+        else enumerate(values if isinstance(values, list) else ())
+    )
+    for name, value in inner:
+        refuse_endless(value, f"{key}: {name}" if key == "config" else f"{key}.{name}")
 
 
 def plan_runs(config: Mapping[str, Any], samples: Mapping[str, Sample]) -> dict[str, Run]:
@@ -290,6 +175,38 @@ def check_folds(config: Mapping[str, Any]) -> dict[str, dict[str, list[str]]]:
     return used
 
 
+def size_runs(config: Mapping[str, Any], runs: Iterable[Run]) -> list[dict[str, Any]]:
+    """Return what the cost of the runs depends on, runs alike together, as `gatescope.data.preflight` takes it."""
+    sizes = Counter()
+    for run in runs:
+        network, training = config["models"][run.model], training_settings(config, run.model)
+        size = {"fold": run.fold, "contigs": config["trace"]["contigs"]}
+        size |= {key: training[key] for key in ("epochs", "windows_per_epoch")}
+        size |= {key: network[key] for key in ("hidden_units", "layers")}
+        sizes[tuple(size.items())] += 1
+    return [{"runs": n, **dict(size)} for size, n in sizes.items()]
+
+
+def check_boundaries(settings: Mapping[str, Any]) -> None:
+    """Raise `InputError` if values of the section `boundaries` contradict each other."""
+    check_lengths(settings["dip_bp"], settings["flank_bp"], settings["profile_bp"])
+    small, least = settings["small_drop"], settings["min_drop"]
+    if small > least:
+        raise InputError(
+            f"small_drop {small}, min_drop {least}; wanted small_drop <= min_drop", where="config: boundaries"
+        )
+
+
+def check_lengths(dip_bp: int, flank_bp: int, profile_bp: int) -> None:
+    """Raise `InputError` if the lengths of a boundary profile do not lie inside each other."""
+    if not 0 < dip_bp < flank_bp <= profile_bp:
+        raise InputError(
+            f"dip_bp {dip_bp}, flank_bp {flank_bp}, profile_bp {profile_bp}; "
+            "wanted 0 < dip_bp < flank_bp <= profile_bp",
+            where="config: boundaries",
+        )
+
+
 def network_settings(config: Mapping[str, Any], model: str) -> dict[str, Any]:
     """Return what defines the network `model`: its entry in the library, training apart."""
     return {key: value for key, value in config["models"][model].items() if key != "training"}
@@ -312,3 +229,69 @@ def training_settings(config: Mapping[str, Any], model: str) -> dict[str, Any]:
             remedy="give one of them a share",
         )
     return {**common, **own, "sampling": sampling}
+
+
+def read_section(kind: type[Section], values: Mapping[str, Any], where: str) -> Section:
+    """Make the dataclass that holds a section of the configuration, as a verb got it.
+
+    The workflow's schema has checked this before; a person who calls a verb has not. Ranges are for the
+    dataclass to check.
+
+    Parameters
+    ----------
+    kind : type
+        A dataclass of numbers, text, tuples of these, and sections of its own.
+    values : mapping
+        Values by field; lists become tuples.
+    where : str
+        What the section is called in messages.
+
+    Raises
+    ------
+    InputError
+        If a key is unknown, or a value is of another type.
+    """
+    return kind(**check_values(values, get_type_hints(kind), where))
+
+
+def check_values(values: Mapping[str, Any], known: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Return `values` if their keys are among `known`, which gives each key's type, and have that type.
+
+    Raises
+    ------
+    InputError
+        As `read_section`.
+    """
+    unknown = [key for key in values if key not in known]
+    if unknown:
+        raise InputError(f"unknown {', '.join(unknown)}", where=where, remedy=f"known are {', '.join(known)}")
+    return {key: _as_type(known[key], value, f"{where}: {key}") for key, value in values.items()}
+
+
+def _as_type(kind: Any, value: Any, where: str) -> Any:
+    """Return a value of a type, its lists as tuples."""
+    if is_dataclass(kind) and isinstance(kind, type):
+        if not isinstance(value, Mapping):
+            raise InputError(f"{value!r}; wanted keys and values", where=where)
+        return read_section(kind, value, where)
+    if get_origin(kind) is not tuple:
+        if not _is_of_type(kind, value):
+            raise InputError(f"{value!r}; wanted {_WANTED[kind]}", where=where)
+        return value
+    kinds = get_args(kind)
+    is_list = isinstance(value, list | tuple)
+    if is_list and Ellipsis in kinds:
+        kinds = (kinds[0],) * len(value)
+    if not is_list or len(value) != len(kinds):
+        number = "" if Ellipsis in kinds else f" of {len(kinds)}"
+        raise InputError(f"{value!r}; wanted a list{number}", where=where)
+    return tuple(_as_type(one, item, where) for one, item in zip(kinds, value, strict=True))
+
+
+def _is_of_type(kind: Any, value: Any) -> bool:
+    """Tell whether JSON's value can stand for the type: a whole number is a number, true and NaN are none."""
+    if isinstance(value, bool) or kind is bool:
+        return isinstance(value, bool) and kind is bool
+    if kind is float:
+        return isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))
+    return isinstance(value, kind)

@@ -1,6 +1,6 @@
 """What does a gatescope figure look like? One palette, one way of saving.
 
-Public names: `GATE_COLOURS`, `INK`, `MUTED`, `new_figure`, `save_figure`.
+Public names: `GATE_COLOURS`, `INK`, `MUTED`, `REGION`, `rgb`, `tint`, `new_figure`, `save_figure`.
 """
 
 from pathlib import Path
@@ -35,6 +35,21 @@ _STYLE: Any = {  # matplotlib types its keys more narrowly than a dict literal
     "legend.frameon": False,
     "figure.constrained_layout.use": True,
 }
+
+
+def rgb(colour: str) -> str:
+    """Turn ``#rrggbb`` into ``R,G,B``, as genome browsers write it."""
+    return ",".join(map(str, _channels(colour)))
+
+
+def tint(colour: str, towards_white: float = 0.45) -> str:
+    """Return a lighter shade of ``#rrggbb``: same gate, other direction."""
+    mixed = (round(value + (255 - value) * towards_white) for value in _channels(colour))
+    return "#" + "".join(f"{value:02x}" for value in mixed)
+
+
+def _channels(colour: str) -> list[int]:
+    return [int(colour[k : k + 2], 16) for k in (1, 3, 5)]
 
 
 def new_figure(

@@ -197,7 +197,7 @@ def test_a_file_that_reads_back_differently_is_not_kept(tmp_path, monkeypatch):
 
 def test_folders_are_made_and_a_file_in_the_way_is_the_users_message(tmp_path):
     write(tmp_path / "new" / "folder" / "t.bw", random_values())
-    with pytest.raises(InputError, match="cannot be written"):
+    with pytest.raises(InputError, match=r"t\.bw: is a file, so u\.bw cannot lie in it"):
         write(tmp_path / "new" / "folder" / "t.bw" / "u.bw", random_values())
 
 
@@ -219,8 +219,9 @@ def test_bigbed_missing_file_and_contig(tmp_path):
     with pytest.raises(InputError, match="file does not exist"):
         bigwig_lengths(tmp_path / "none.bw")
     write(tmp_path / "t.bw", random_values())
-    with pytest.raises(InputError, match=r"no contig '1' in it.*'chr1'"):
+    with pytest.raises(InputError) as caught:
         read_bigwig(tmp_path / "t.bw", "1")
+    assert "no contig '1' in it; likely cause: the genome calls it '1', this file 'chr1'" in str(caught.value)
     for start, end in ((-1, 5), (5, 4), (0, 778)):
         with pytest.raises(ValueError, match="is not within 2"):
             read_bigwig(tmp_path / "t.bw", "2", start, end)

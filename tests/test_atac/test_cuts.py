@@ -157,7 +157,7 @@ def test_excluded_contigs_are_not_in_the_track(tmp_path, genome):
     expected = counts_by_loop(set(rows))
     del expected["chr10"]
     assert_track(tmp_path / "cuts.bw", expected)
-    with pytest.raises(InputError, match="exclude_contigs: no contig of the genome is left"):
+    with pytest.raises(InputError, match="exclude_contigs: every contig of the genome is excluded"):
         cuts(atac, genome, tmp_path / "none.bw", tn5_shift="+0/-0", exclude_contigs=list(LENGTHS))
 
 
@@ -219,9 +219,9 @@ def test_a_track_of_another_genome_is_refused(tmp_path, genome):
             cuts(atac, genome, tmp_path / "cuts.bw", **{"tn5_shift": "+4/-4"} | options)
         assert not (tmp_path / "cuts.bw").exists()
 
-    refused("chr10 has 1999 bp in it, 2000 bp in genome.fa.*build", LENGTHS | {"chr10": 1999})
+    refused("chr10 is 1999 bp long, in genome.fa 2000 bp.*another assembly", LENGTHS | {"chr10": 1999})
     refused("contig chrM not in genome.fa", LENGTHS | {"chrM": 99})
-    refused("contig chr10 of genome.fa is not in it", {"chr2": 3000, "chr1": 2500})
+    refused("no contig 'chr10' of genome.fa.*leaves out", {"chr2": 3000, "chr1": 2500})
     refused(r"declared as \+0/-0.*cannot be shifted", LENGTHS, tn5_shift="+0/-0")
     excluded = {"chr2": 3000, "chr1": 2500, "chrM": 99}
     values = {chrom: expected.get(chrom, np.ones(9)) for chrom in excluded}

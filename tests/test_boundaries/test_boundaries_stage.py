@@ -5,11 +5,15 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from gate_worlds import HIGH, base_at, make_world, plant
 
 from gatescope.boundaries.boundaries import boundaries
 from gatescope.boundaries.measure import read_settings
 from gatescope.errors import InputError
+from gatescope.genome.sequence import one_hot
+from gatescope.model.network import AccessibilityNetwork, NetworkConfig
+from gatescope.trace.replay import trace_windows
 
 SETTINGS = {
     "profile_bp": 120,
@@ -39,6 +43,7 @@ def test_planted_resets_are_found_chosen_and_supported(tmp_path):
     profile, units, content = run(world)
     assert selected(units) == {"fwd": 1, "rev": 2}
     assert content["verdict"] == "supported"
+    assert content["shape"] == {name: SETTINGS[name] for name in ("profile_bp", "flank_bp", "dip_bp")}
     for direction, offset in (("fwd", 4), ("rev", 6)):
         evidence = content["directions"][direction]
         assert (evidence["offset"], evidence["lowest_offset"]) == (offset, offset)
@@ -92,12 +97,47 @@ def test_units_are_chosen_without_a_look_at_the_test_contigs(tmp_path):
     assert content["verdict"] == "not supported"
 
 
-def test_an_untrained_net_is_never_supported(tmp_path):
+def test_what_the_twin_does_as_well_is_not_supported(tmp_path):
     world = make_world(tmp_path)
     world.twin = world.units
     _, _, content = run(world.write())
     assert content["verdict"] == "not supported"
     assert "untrained network falls as far" in content["directions"]["fwd"]["reason"]
+
+
+def draw_codes(world, rng):
+    """Draw bases of the held-out contigs: 90 % G and C in regions, 30 % elsewhere."""
+    codes = {}
+    for contig in world.units:
+        share = np.full(world.lengths[contig], 0.3)
+        for region in world.regions[world.regions["chrom"] == contig].itertuples():
+            share[region.start : region.end] = 0.9
+        is_gc = rng.random(share.size) < share
+        letters = np.where(is_gc, rng.integers(1, 3, share.size), 3 * rng.integers(0, 2, share.size))
+        codes[contig] = letters.astype(np.uint8)
+    return codes
+
+
+def untrained_gates(codes, seed):
+    """Return the forget logits of a network that was never trained, {contig: (D, H, L)}."""
+    network = AccessibilityNetwork(NetworkConfig(hidden_units=8), torch.Generator().manual_seed(seed)).eval()
+    traces = {
+        contig: trace_windows(network, torch.from_numpy(one_hot(each))[None])
+        for contig, each in codes.items()
+    }
+    return {contig: traced.forget_logit[0].numpy() for contig, traced in traces.items()}
+
+
+def test_an_untrained_net_is_never_supported(tmp_path):
+    """Its gates follow the composition of the sequence: significant at boundaries, and next to nothing."""
+    world = make_world(tmp_path)
+    codes, p = draw_codes(world, np.random.default_rng(0)), []
+    for seed in range(3):
+        world.units, world.twin = untrained_gates(codes, seed), untrained_gates(codes, seed + 100)
+        _, _, content = run(world.write())
+        assert content["verdict"] != "supported"
+        p += [evidence["p_fwer"] for evidence in content["directions"].values()]
+    assert min(p) <= 0.05
 
 
 def test_a_fall_at_the_exit_is_no_entry(tmp_path):
@@ -152,6 +192,9 @@ def test_the_figure_says_what_it_shows(tmp_path):
         ({"dip": 25}, "unknown dip; known are"),
         ({"shifts": 0}, "at least 1"),
         ({"dip_bp": 300}, "0 < dip_bp < flank_bp"),
+        ({"dip_bp": "x"}, "config: boundaries: dip_bp: 'x'; wanted a whole number"),
+        ({"min_drop": None}, "config: boundaries: min_drop: None; wanted a number"),
+        ({"shifts": 9.5}, "config: boundaries: shifts: 9.5; wanted a whole number"),
     ],
 )
 def test_bad_settings(settings, words):
@@ -176,7 +219,11 @@ def test_what_does_not_fit_is_refused_and_leaves_nothing(tmp_path):
         run(world.write())
     world.twin = world.units
     world.write()
-    (tmp_path / "trace" / "units" / "test2.npy").unlink()
+    path = tmp_path / "trace" / "units" / "test2.npy"
+    path.write_bytes(path.read_bytes()[:-1000])
+    with pytest.raises(InputError, match=r"test2\.npy: not a readable array"):
+        run(world)
+    path.unlink()
     with pytest.raises(InputError, match=r"test2\.npy"):
         run(world)
     assert not (tmp_path / "boundaries").exists()

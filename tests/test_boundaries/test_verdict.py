@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from gatescope.boundaries.profile import ProfileShape
 from gatescope.boundaries.verdict import (
     DirectionEvidence,
     RunFacts,
@@ -15,7 +16,7 @@ from gatescope.boundaries.verdict import (
 )
 from gatescope.errors import InputError
 
-RULE = VerdictRule()
+RULE, SHAPE = VerdictRule(), ProfileShape()
 RESET = DirectionEvidence(
     unit=5,
     drop_valid=0.62,
@@ -40,17 +41,21 @@ TABLE = [
     ("reset", {}, "supported", "absent from the untrained"),
     ("just deep enough", {"drop_test": 0.4, "p_fwer": 0.05, "twin_largest_drop": 0.049}, "supported", "deep"),
     ("significant without size", {"drop_test": 0.05}, "not supported", "small"),
-    ("size without significance", {"p_fwer": 0.2}, "not supported", "chance"),
+    ("size without significance", {"p_fwer": 0.2}, "inconclusive", "not told apart from chance"),
+    ("little size without significance", {"drop_test": 0.12, "p_fwer": 0.9}, "inconclusive", "chance"),
+    ("neither size nor significance", {"drop_test": 0.05, "p_fwer": 0.9}, "not supported", "small"),
     (
         "untrained nets do it too",
-        {"twin_largest_drop": 0.58},
+        {"twin_largest_drop": 0.6},
         "not supported",
         "untrained network falls as far",
     ),
+    ("nearly", {"twin_largest_drop": 0.58}, "not supported", "untrained network falls nearly as far"),
+    ("untrained, p is large", {"twin_largest_drop": 0.7, "p_fwer": 0.9}, "not supported", "falls as far"),
     ("twin falls a little", {"twin_largest_drop": 0.1}, "inconclusive", "untrained network falls as well"),
     ("weak", {"drop_test": 0.25}, "inconclusive", "partial"),
     ("composition follower", {"drop_test": 0.16, "twin_largest_drop": 0.09}, "not supported", "untrained"),
-    ("rising gate", {"drop_test": -0.3}, "not supported", "small"),
+    ("rising gate", {"drop_test": -0.3}, "not supported", "the gate rises"),
     ("few boundaries", {"n_boundaries": 12}, "inconclusive", "only 12 boundaries"),
     ("few and nothing", {"n_boundaries": 12, "drop_test": 0.0, "p_fwer": 0.9}, "inconclusive", "only 12"),
     ("same index is not the fair twin", {"twin_drop": 0.9}, "supported", "deep"),
@@ -87,7 +92,7 @@ def test_a_wide_stem_is_not_judged():
     ],
 )
 def test_a_run_combines_its_directions(fwd, rev, answer):
-    content = judge_run({"fwd": replace(RESET, **fwd), "rev": replace(RESET, **rev)}, facts(), RULE)
+    content = judge_run({"fwd": replace(RESET, **fwd), "rev": replace(RESET, **rev)}, facts(), RULE, SHAPE)
     assert content["verdict"] == answer
     assert content["provisional"] is True
     assert content["sentence"].startswith(f"{answer.capitalize()} (provisional)")
@@ -95,25 +100,35 @@ def test_a_run_combines_its_directions(fwd, rev, answer):
 
 
 def test_the_sentence_names_effect_null_twin_and_input():
-    sentence = judge_run({"fwd": RESET}, facts(), RULE)["sentence"]
+    sentence = judge_run({"fwd": RESET}, facts(), RULE, SHAPE)["sentence"]
     wanted = ["unit 5", "0.90", "0.30", "3 bp beyond", "falls by 0.60", "under 0.04", "p = 0.001", "64 units"]
-    for words in [*wanted, "no unit of the untrained network falls by more than 0.01", "DNA alone"]:
+    twin = "no unit of the untrained network that reads in this direction falls by more than 0.01"
+    for words in [*wanted, twin, "DNA alone"]:
         assert words in sentence, words
 
 
+def test_the_sentence_says_of_a_rising_gate_that_it_rises():
+    rising = replace(RESET, drop_test=-0.3, flank=0.6, forget_min=0.9, twin_largest_drop=-0.02)
+    sentence = judge_run({"fwd": rising}, facts(), RULE, SHAPE)["sentence"]
+    assert "rises by 0.30, from 0.60 before the boundary to its lowest, 0.90 at 3 bp beyond it" in sentence
+    assert "no unit of the untrained network that reads in this direction falls. " in sentence
+    assert "-0." not in sentence
+
+
 def test_a_gate_that_reads_the_atac_signal_says_nothing_about_grammar():
-    content = judge_run({"fwd": RESET}, facts("cuts"), RULE)
+    content = judge_run({"fwd": RESET}, facts("cuts"), RULE, SHAPE)
     words = "This gate can see the ATAC signal itself; this says nothing about sequence grammar."
     assert words in content["sentence"]
     assert content["caveats"][0] == words
     assert content["input_mode"] == "sequence+tracks"
-    assert "conservation" in judge_run({"fwd": RESET}, facts("conservation"), RULE)["sentence"]
+    assert "conservation" in judge_run({"fwd": RESET}, facts("conservation"), RULE, SHAPE)["sentence"]
 
 
 def test_thresholds_are_those_of_the_rule():
-    content = judge_run({"fwd": replace(RESET, drop_test=0.3)}, facts(), replace(RULE, min_drop=0.3))
+    content = judge_run({"fwd": replace(RESET, drop_test=0.3)}, facts(), replace(RULE, min_drop=0.3), SHAPE)
     assert content["verdict"] == "supported"
     assert content["thresholds"]["min_drop"] == 0.3
+    assert content["shape"] == {"profile_bp": 500, "flank_bp": 250, "dip_bp": 25}
     with pytest.raises(InputError, match="min_drop"):
         VerdictRule(min_drop=0.05)
 

@@ -1,5 +1,6 @@
 """hub.txt and the files it links to, checked without gatescope."""
 
+import json
 import shutil
 
 import bbi
@@ -95,6 +96,59 @@ def test_runs_that_become_one_name(tmp_path):
     fake = write_fake_results(tmp_path, runs=("a.f1.1", "a_f1.1"))
     with pytest.raises(InputError, match="two runs become"):
         hub("demo", fake.results, fake.genome, fake.runs)
+    assert not (fake.results / "browser").exists()
+
+
+def region_beyond_the_contig(fake):
+    path = fake.results / "data" / "encoded" / "regions.tsv"
+    path.write_text(path.read_text().replace("ctgB\t14000\t14600", "ctgB\t14000\t24600"))
+    return "region ctgB:14000-24600 is not within the genome"
+
+
+def planted_region_beyond_the_contig(fake):
+    path = fake.results / "data" / "simulated" / "truth" / "regions.bed"
+    path.write_text(path.read_text().replace("ctgB\t14000\t14600", "ctgB\t14000\t24600"))
+    return r"regions\.bed line 8"
+
+
+def no_place_to_open_at(fake):
+    path = fake.results / "boundaries" / fake.runs[0] / "verdict.json"
+    path.write_text(path.read_text().replace('"profile_bp": 500', '"profile_bp": 10001'))
+    return "no region boundary"
+
+
+def name_that_does_not_fit(fake):
+    fake.genome.write_text(fake.genome.read_text() + f">{'c' * 300}\nACGT\n")
+    (fake.genome.parent / "genome.fa.fai").unlink()
+    return r"contig name of 300 bytes; \.2bit allows 255"
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        region_beyond_the_contig,
+        planted_region_beyond_the_contig,
+        no_place_to_open_at,
+        name_that_does_not_fit,
+    ],
+)
+def test_everything_is_checked_before_anything_is_written(own_fake, spoil):
+    message = spoil(own_fake)
+    with pytest.raises(InputError, match=message):
+        hub("demo", own_fake.results, own_fake.genome, own_fake.runs)
+    assert not (own_fake.results / "browser").exists()
+
+
+def test_profiles_shorter_than_by_default(own_fake):
+    """Regions that a profile of 500 bp leaves out are found with the lengths of the configuration."""
+    shape = {"profile_bp": 60, "flank_bp": 50, "dip_bp": 25}
+    path = own_fake.results / "boundaries" / own_fake.runs[0] / "verdict.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "shape": shape}))
+    store = own_fake.results / "data" / "encoded" / "regions.tsv"
+    rows = [line for line in store.read_text().splitlines() if not line.startswith("ctgA")]
+    store.write_text("\n".join([*rows, "ctgA\t19900\t19940\t19920\tpeak\t0.5"]) + "\n")
+    hub("demo", own_fake.results, own_fake.genome, own_fake.runs)
+    assert "defaultPos ctgA:18001-20000" in (own_fake.results / "browser" / "hub.txt").read_text()
 
 
 def test_same_bytes(made, tmp_path):

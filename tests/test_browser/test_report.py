@@ -120,6 +120,21 @@ def test_numbers_of_other_files(page):
         assert words in page.text, words
 
 
+def test_words_about_edges_say_no_more_than_was_measured(own_fake):
+    path = own_fake.results / "boundaries" / own_fake.runs[0] / "verdict.json"
+    content = json.loads(path.read_text()) | {"shape": {"profile_bp": 400, "flank_bp": 300, "dip_bp": 20}}
+    path.write_text(json.dumps(content))
+    text = Page(write(own_fake)).text
+    for words in (
+        "falls more than chance gives; how far it falls decides whether memory is erased",
+        "mean over the bases read 21 to 300 before it, counting from 1",
+        "minimum over the first 20 bases read beyond it",
+        "its most falling unit of the same direction",
+        "but for those shorter than a training window",
+    ):
+        assert words in text, words
+
+
 def test_ids_are_unique_also_with_several_runs(tmp_path):
     fake = write_fake_results(tmp_path, runs=("sequence.f1.1", "sequence.f1.2"))
     text = write(fake)
@@ -127,7 +142,8 @@ def test_ids_are_unique_also_with_several_runs(tmp_path):
     assert len(set(page.ids)) == len(page.ids)
     used = re.findall(r'(?:xlink:href="#|url\(#)([^")]+)', text.split('<script type="application/json"')[0])
     assert used and set(used) <= set(page.ids)
-    assert "The view of sequence.f1.2 is in browser/igv_session.xml." in page.text
+    words = "browser/igv_session.xml shows the chosen units and the predictions of sequence.f1.2."
+    assert words in page.text
 
 
 def test_a_network_that_predicts_the_state_only(tmp_path):

@@ -22,6 +22,10 @@ def spoiled(path, kind):
         raise InputError("wrong", where=path, remedy="mend\nit")
     if kind == "disk":
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
+    if kind == "folder":
+        raise IsADirectoryError(errno.EISDIR, "Is a directory", str(path))
+    if kind == "file":
+        raise NotADirectoryError(errno.ENOTDIR, "Not a directory", str(path))
     if kind == "lost":
         raise FileNotFoundError(errno.ENOENT, "No such file", str(path))
     if kind == "bug":
@@ -83,6 +87,22 @@ def test_full_disk_is_one_line(run):
     assert stderr.endswith("gatescope spoiled: error: x.bed: No space left on device\n")
 
 
+@pytest.mark.parametrize("kind", ["folder", "below a file"])
+def test_a_log_that_cannot_be_written_is_one_line_on_the_terminal(run, tmp_path, kind):
+    (tmp_path / "file").touch()
+    log_file = tmp_path if kind == "folder" else tmp_path / "file/logs/a.log"
+    status, _, stderr = run("spoiled", "--log", str(log_file))
+    assert (status, stderr.count("\n")) == (2, 1)
+    assert stderr.startswith(f"gatescope spoiled: error: {log_file}: log cannot be written")
+
+
+@pytest.mark.parametrize("kind", ["folder", "file"])
+def test_an_output_of_the_wrong_kind_is_one_line(run, kind):
+    status, _, stderr = run("spoiled", "--kind", kind)
+    assert status == 2
+    assert "gatescope spoiled: error: x.bed: " in stderr and "Traceback" not in stderr
+
+
 @pytest.mark.parametrize("kind", ["bug", "lost"])
 def test_bug_keeps_its_traceback(run, tmp_path, kind):
     status, _, stderr = run("spoiled", "--kind", kind, "--log", str(tmp_path / "a.log"))
@@ -102,7 +122,10 @@ def test_interrupt_is_no_bug(run):
         ((), "VERB"),
         (("fly",), "invalid choice: 'fly'"),
         (("cuts", "--atac"), "expected one argument"),
-        (("simulate", "--output", "x", "--seed", "one"), "invalid int value: 'one'"),
+        (("simulate", "--output", "x", "--seed", "one"), "--seed: invalid integer value: 'one'"),
+        (("simulate", "--output", "x", "--seed", "-1"), "--seed: -1 is less than 0"),
+        (("train", "--threads", "0"), "--threads: 0 is less than 1"),
+        (("preflight", "--runs", "3"), "wanted a JSON list"),
         (("verdict", "--output", "x"), "required: --verdicts"),
         (("train", "--network", "{"), "not JSON"),
         (("train", "--network", "[1]"), "wanted a JSON object"),

@@ -9,23 +9,28 @@ import jsonschema
 import pytest
 import yaml
 
-from gatescope.boundaries.measure import BoundarySettings
+from gatescope.boundaries.measure import BoundarySettings, read_settings
 from gatescope.boundaries.profile import ProfileShape
 from gatescope.boundaries.verdict import VerdictRule
 from gatescope.config import (
+    check_boundaries,
     check_folds,
     explain,
     network_settings,
     plan_runs,
-    read_samples,
+    read_section,
+    refuse_endless,
+    size_runs,
     training_settings,
 )
 from gatescope.data.encode import encode
+from gatescope.data.preflight import RunSize
 from gatescope.data.sampler import Sampling
 from gatescope.data.simulate import simulate
 from gatescope.errors import InputError
 from gatescope.model.network import NetworkConfig
 from gatescope.model.train import Training
+from gatescope.samples import read_samples
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())
@@ -166,6 +171,7 @@ def test_defaults_are_those_of_the_code(section, kind):
         ),
         ({"models": {"a": {"training": {"epoch": 3}}}}, "models.a.training.epoch: unknown key; did you mean"),
         ({"runs": {"models": ["a"], "folds": []}}, "config: runs.folds: got []; wanted:"),
+        ({"windows": {"background_ratio": -1}}, "config: windows.background_ratio: -1 is less than"),
     ],
 )
 def test_schema_errors_are_one_line_that_names_the_key(change, line):
@@ -226,8 +232,18 @@ def test_sample_table(sheet, tmp_path):
         ),
         (
             [COLUMNS + "\ttracks", "a\tg.fa\ta.bed\tp.bed\tcuts=t.bw"],
-            "line 2: tracks: track name 'cuts' is taken",
+            "line 2: tracks: 'cuts' cannot name a track; use letters, digits, _ and -, a letter first",
         ),
+        (
+            [COLUMNS + "\ttracks", "a\tg.fa\ta.bed\tp.bed\th 3=t.bw"],
+            "line 2: tracks: 'h 3' cannot name a track",
+        ),
+        (
+            [COLUMNS + "\ttracks", "a\tg.fa\ta.bed\tp.bed\th3=t.bw,h3=t.bw:zero"],
+            "line 2: tracks: track 'h3' appears twice",
+        ),
+        ([COLUMNS, 'a\t"g.fa\ta.bed\tp.bed', "b\tg.fa\ta.bed\tp.bed"], "line 2: quotes do not match"),
+        ([f"{COLUMNS}\tpeaks", "a\tg.fa\ta.bed\tp.bed\tp.bed"], "line 1: column 'peaks' appears twice"),
         ([COLUMNS + "\ttn5_shift", "a\tg.fa\ta.bed\tp.bed\t4"], "line 2: tn5_shift: got '4'; wanted: Shift"),
     ],
 )
@@ -237,11 +253,94 @@ def test_sample_table_mistakes(sheet, lines, words):
     assert words in str(caught.value)
 
 
+def test_a_table_from_a_spreadsheet(sheet, tmp_path):
+    """It begins with a mark, and puts fields with commas in quotes."""
+    table = f'\ufeff{COLUMNS}\ttracks\r\none\tg.fa\ta.bed\tp.bed\t"h3=t.bw,dnase=t.bw"\r\n'
+    (tmp_path / "samples.tsv").write_text(table, encoding="utf-8", newline="")
+    one = read_samples(tmp_path / "samples.tsv", tmp_path, "+0/-0", check_row)["one"]
+    assert list(one.tracks) == ["h3", "dnase"]
+
+
+def test_a_table_in_another_encoding_is_the_users_message(sheet, tmp_path):
+    (tmp_path / "samples.tsv").write_bytes(f"# Müller\n{COLUMNS}\n".encode("latin-1"))
+    with pytest.raises(InputError, match=r"samples\.tsv: not text in UTF-8 \(byte 4\); save it"):
+        read_samples(tmp_path / "samples.tsv", tmp_path, "+0/-0", check_row)
+
+
+def test_the_home_folder_is_found(sheet, tmp_path, monkeypatch):
+    sheet(COLUMNS, "one\tg.fa\ta.bed\tp.bed")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    one = read_samples(tmp_path / "samples.tsv", "~", "+0/-0", check_row)["one"]
+    assert one.files["genome"] == f"{tmp_path}/g.fa"
+
+
+def test_a_sidecar_is_a_file_of_the_sample_where_there_is_one(sheet, tmp_path):
+    row = "one\tg.fa\ta.bed\tp.bed\th3=t.bw:zero"
+    (tmp_path / "t.bw.json").write_text("{}")
+    (one,) = sheet(f"{COLUMNS}\ttracks", row).values()
+    assert one.track_files == [f"{tmp_path}/t.bw", f"{tmp_path}/t.bw.json"]
+
+
 def test_runs_are_every_combination(sheet):
     samples = sheet(COLUMNS, "one\tg.fa\ta.bed\tp.bed")
     assert list(plan_runs(config(), samples)) == ["a.f1.1", "a.f1.2", "b.f1.1", "b.f1.2"]
     assert check_folds(config()) == {"f1": {"test": ["chr3"], "valid": ["chr4"]}}
     assert "training" not in network_settings(config(), "a")
+
+
+def test_runs_alike_are_sized_together(sheet):
+    """As preflight takes it; how much a network costs is in its own settings and those of training."""
+    training = {"epochs": 3, "windows_per_epoch": 96, "sampling": {"peaks": 1}}
+    small = {
+        "inputs": ["sequence"],
+        "targets": ["state"],
+        "half_life_bp": [2, 9],
+        "hidden_units": 8,
+        "layers": 1,
+    }
+    models = {"a": {**small, "training": {}}, "b": {**small, "layers": 2, "training": {"epochs": 7}}}
+    changed = config(models=models, training=training, trace={"contigs": "held-out"})
+    runs = plan_runs(changed, sheet(COLUMNS, "one\tg.fa\ta.bed\tp.bed"))
+    common = {"fold": "f1", "contigs": "held-out", "windows_per_epoch": 96, "hidden_units": 8}
+    assert [RunSize(**size) for size in size_runs(changed, runs.values())] == [
+        RunSize(runs=2, epochs=3, layers=1, **common),
+        RunSize(runs=2, epochs=7, layers=2, **common),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("values", "key"),
+    [
+        ({"windows": {"background_ratio": float("inf")}}, "config: windows.background_ratio: inf"),
+        ({"models": {"a": {"half_life_bp": [2, float("nan")]}}}, "config: models.a.half_life_bp.1: nan"),
+        ({"training": {"learning_rate": float("-inf")}}, "config: training.learning_rate: -inf"),
+    ],
+)
+def test_numbers_have_to_be_finite(values, key):
+    refuse_endless({"seed": 1, "samples": "inf", "training": {"learning_rate": 0.1}})
+    with pytest.raises(InputError, match=re.escape(key)):
+        refuse_endless({"seed": 1, **values})
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"flank_bp": 600}, "dip_bp 25, flank_bp 600, profile_bp 500; wanted 0 < dip_bp < flank_bp <="),
+        ({"dip_bp": 250}, "dip_bp 250, flank_bp 250, profile_bp 500"),
+        ({"small_drop": 0.5}, "small_drop 0.5, min_drop 0.4; wanted small_drop <= min_drop"),
+    ],
+)
+def test_boundary_settings_may_not_contradict_each_other(change, words):
+    """Found when the configuration is read, and in the same way when the stage runs."""
+    good = {
+        key: schema["default"] for key, schema in SCHEMA["properties"]["boundaries"]["properties"].items()
+    }
+    check_boundaries(good), read_settings(good)
+    for check in (check_boundaries, read_settings):
+        with pytest.raises(InputError, match=r"^config: boundaries: ") as caught:
+            check(good | change)
+        if check is check_boundaries:
+            assert words in str(caught.value)
 
 
 def test_a_model_overrides_how_it_is_trained():
@@ -293,3 +392,44 @@ def test_some_window_must_be_drawn():
         InputError, match=r"training.sampling \(model a\): peaks, background and uniform are all 0"
     ):
         training_settings(config(models={"a": {"training": {"sampling": nothing}}}), "a")
+
+
+def test_a_section_becomes_its_dataclass():
+    values = {"epochs": 3, "learning_rate": 1, "sampling": {"jitter_bp": 7}}
+    assert read_section(Training, values, "training") == Training(
+        epochs=3, learning_rate=1, sampling=Sampling(jitter_bp=7)
+    )
+    values = {"inputs": ["sequence", "cuts"], "targets": ["state"], "half_life_bp": [3, 9.5]}
+    made = read_section(NetworkConfig, values, "models")
+    assert (made.inputs, made.half_life_bp) == (("sequence", "cuts"), (3, 9.5))
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "message"),
+    [
+        (Training, {"epoch": 3}, "here: unknown epoch; known are epochs, windows_per_epoch,"),
+        (Training, {"epochs": "3"}, "here: epochs: '3'; wanted a whole number"),
+        (Training, {"epochs": 3.0}, "here: epochs: 3.0; wanted a whole number"),
+        (Training, {"epochs": True}, "here: epochs: True; wanted a whole number"),
+        (Training, {"learning_rate": float("nan")}, "here: learning_rate: nan; wanted a number"),
+        (Training, {"device": None}, "here: device: None; wanted text"),
+        (Training, {"sampling": []}, "here: sampling: []; wanted keys and values"),
+        (Training, {"sampling": {"peak": 1}}, "here: sampling: unknown peak; known are peaks,"),
+        (Training, {"sampling": {"reverse_complement": 1}}, "reverse_complement: 1; wanted true or false"),
+        (NetworkConfig, {"inputs": "sequence"}, "here: inputs: 'sequence'; wanted a list"),
+        (NetworkConfig, {"inputs": ["sequence", 1]}, "here: inputs: 1; wanted text"),
+        (NetworkConfig, {"half_life_bp": [1, 2, 3]}, "here: half_life_bp: [1, 2, 3]; wanted a list of 2"),
+    ],
+)
+def test_a_section_that_does_not_fit(kind, values, message):
+    with pytest.raises(InputError) as caught:
+        read_section(kind, values, "here")
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["epochs", "batch_size", "patience", "learning_rate", "gradient_clip"])
+def test_training_needs_more_than_nothing(name):
+    with pytest.raises(InputError, match=f"training: {name}: 0; wanted"):
+        Training(**{name: 0})
+    with pytest.raises(InputError, match="training: device: 'tpu'; wanted one of auto, cpu, cuda"):
+        Training(device="tpu")

@@ -34,8 +34,9 @@ def test_defaults_of_flags_are_those_of_the_function(verb):
             assert (settings["default"] or None) == (default or None), flag
 
 
-def test_every_verb_has_a_rule_and_a_stage_version():
-    assert {verb for verb, _ in CALLS} == set(VERBS) == set(STAGE_VERSIONS)
+def test_every_verb_that_reads_data_has_a_rule_and_a_stage_version():
+    reads_nothing = {"gallery"}  # no sample, no run: a check of the installation, and a page to learn from
+    assert {verb for verb, _ in CALLS} == set(VERBS) - reads_nothing == set(STAGE_VERSIONS)
 
 
 @pytest.mark.parametrize(("verb", "body"), CALLS, ids=[verb for verb, _ in CALLS])

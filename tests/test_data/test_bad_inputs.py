@@ -43,7 +43,7 @@ def arguments(verb: str, inputs: TinyInputs) -> Flags:
     shares: Flags = {"--background-ratio": [1], "--max-unknown-fraction": [0.1], "--seed": [1]}
     network: Flags = {"--run": ["m.f1.1"], "--network": ["{}"], "--training": ["{}"], "--fold": ["f1"]}
     return {
-        "preflight": {**genome, **atac, **regions, "--runs": [1], "--output": [folder / "preflight.json"]},
+        "preflight": {**genome, **atac, **regions, "--output": [folder / "preflight.json"]},
         "cuts": {**genome, **atac, "--output": [folder / "made.bw"]},
         "encode": {**genome, "--cuts": [inputs.cuts], **regions, **shares, "--output": [folder / "encoded"]},
         "train": {"--store": [folder / "store"], **network, "--seed": [1], "--output": [folder / "model"]},
@@ -198,6 +198,26 @@ def no_peaks_on(contig):
     return spoil
 
 
+def whole_contigs_as_fragments(inputs):
+    write_rows(inputs.fragments, [(name, 0, length) for name, length in inputs.lengths.items()])
+    return {"--tn5-shift": ["+9/-9"]}
+
+
+def sidecar(content: bytes):
+    """Write a sidecar beside the extra track."""
+
+    def spoil(inputs):
+        (inputs.folder / "track.bw.json").write_bytes(content)
+        return {"--tracks": [f"extra={inputs.track}"]}
+
+    return spoil
+
+
+def output_is(name: str):
+    """Name something that is there already as the output."""
+    return lambda inputs: {"--output": [inputs.folder.parent / name]}
+
+
 def text_called_bigwig(inputs):
     return {"--atac": [shutil.copy(inputs.peaks, inputs.folder / "a.bw")], "--tn5-shift": ["+4/-4"]}
 
@@ -254,6 +274,9 @@ BAD = {
     "fragment before the contig": Bad("preflight", add_row("fragments", "chr2", -4, 60), ["-4", "chr2"]),
     "fragments named without chr": Bad(
         "preflight", replace("fragments", "chr", "", -1), ["'chr'", "'1'", "'chr1'"]
+    ),
+    "fragments whose cuts lie off their contigs": Bad(
+        "cuts", whole_contigs_as_fragments, ["fragments.bed", "no cut in it", "tn5_shift"]
     ),
     "fragments of some contigs only": Bad(
         "preflight", no_fragments_on("chr2"), ["no fragments on contig chr2"]
@@ -373,6 +396,10 @@ BAD = {
     "track that does not exist": Bad(
         "preflight", flags(tracks=["extra=none.bw"]), ["none.bw", "does not exist", "extra"]
     ),
+    "track whose sidecar is no object": Bad(
+        "preflight", sidecar(b"[1]"), ["track.bw.json", "not a JSON object"]
+    ),
+    "track whose sidecar is binary": Bad("encode", sidecar(b"\xff\xfe\x00"), ["track.bw.json", "not JSON"]),
     "track of another assembly": Bad("preflight", track(longer_contig), ["spoilt.bw", "18021", "18011"]),
     "track named without chr": Bad("encode", track(rename_contigs), ["spoilt.bw", "'chr1'", "'1'"]),
     "track with a gap, preflight": Bad(
@@ -384,6 +411,10 @@ BAD = {
     "track with an infinite value": Bad(
         "encode", track(set_value(np.inf)), ["track extra", "infinite", "chr2"]
     ),
+    # outputs
+    "folder where a file is wanted": Bad("preflight", output_is("inputs"), ["inputs", "is a folder"]),
+    "file where a folder is wanted": Bad("encode", output_is("inputs/genome.fa"), ["genome.fa", "is a file"]),
+    "folder of other files": Bad("encode", output_is("inputs"), ["inputs", "did not write"]),
     # encoded store
     "store that does not exist": Bad("train", flags(), ["store", "not an encoded store", "gatescope encode"]),
     "store of another version": Bad("train", store(set_version), ["format version 99", "encode again"]),
@@ -404,7 +435,7 @@ def spoilt_command(bad: Bad, inputs: TinyInputs) -> tuple[list[str], Path]:
 def check_nothing_written(output: Path, before: set[Path]) -> None:
     made = {path for path in output.parent.rglob("*") if path.is_file()} - before
     assert not made, f"left behind: {made}"
-    assert not output.exists()
+    assert output.exists() == any(output in (path, *path.parents) for path in before)
 
 
 def files_in(folder: Path) -> set[Path]:

@@ -148,6 +148,27 @@ def test_background_touches_no_peak_no_excluded_region_and_few_unknown_bases(
         assert set(state[codes != 4]) == {0}
 
 
+@pytest.mark.parametrize("max_unknown_fraction", [0.5, 1.0])
+def test_a_window_without_a_known_base_is_never_trained_on(tiny_inputs, max_unknown_fraction):
+    """Not even where every share of unknown bases is allowed: it has no GC content."""
+    mask_n(tiny_inputs, "chr1", 5_800, 6_700)
+    tiny_inputs.write()
+    store = run(tiny_inputs, max_unknown_fraction=max_unknown_fraction)
+    assert funnel(store)["unknown bases"]["dropped"] == 1
+    assert not store.regions.query("kind == 'peak' and chrom == 'chr1'")["start"].between(5_800, 6_700).any()
+    assert store.regions["gc"].notna().all()
+
+
+def test_no_background_where_none_is_asked_for(tiny_inputs):
+    assert set(run(tiny_inputs, background_ratio=0).regions["kind"]) == {"peak"}
+
+
+def test_a_folder_that_is_no_store_is_left_alone(tiny_inputs):
+    with pytest.raises(InputError, match=r"holds .*, which this command did not write"):
+        run(tiny_inputs, output=tiny_inputs.folder)
+    assert tiny_inputs.genome.exists() and tiny_inputs.peaks.exists()
+
+
 def test_gc_of_background_matches_where_the_genome_has_a_gc_trend(tmp_path):
     """GC rises along each contig and peaks lie in its GC-rich half: random windows would differ."""
     inputs, rng = make_tiny_inputs(tmp_path / "inputs"), np.random.default_rng(5)
@@ -255,8 +276,8 @@ def test_a_bigwig_may_hold_more_contigs_than_the_genome(tiny_inputs):
 
 def test_an_old_store_is_replaced(tiny_inputs):
     store = run(tiny_inputs)
-    (store.path / "leftover").touch()
+    (store.path / "chrOld.codes.npy").touch()
     shutil.copy(store.path / "meta.json", tiny_inputs.folder / "meta.json")
     again = run(tiny_inputs)
-    assert not (again.path / "leftover").exists()
+    assert not (again.path / "chrOld.codes.npy").exists()
     assert (again.path / "meta.json").read_bytes() == (tiny_inputs.folder / "meta.json").read_bytes()

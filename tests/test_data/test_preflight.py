@@ -2,18 +2,19 @@
 
 import json
 import logging
+from dataclasses import asdict
 
-import numpy as np
 import pytest
 
 from gatescope.atac.fragments import read_fragments
-from gatescope.data.preflight import predict_cost, preflight
-from tiny_data import write_rows
+from gatescope.data.preflight import RunSize, predict_cost, preflight
+from gatescope.errors import InputError
+from tiny_data import LENGTHS, write_rows
 
 
 def run(inputs, **changes):
     output = inputs.folder.parent / "checked" / "preflight.json"
-    settings = {"folds": inputs.folds, "exclusion_list": inputs.exclusion_list, "window_bp": 256, "runs": 2}
+    settings = {"folds": inputs.folds, "exclusion_list": inputs.exclusion_list, "window_bp": 256}
     given = {"atac": inputs.fragments, **settings, **changes}
     preflight(inputs.genome, given.pop("atac"), inputs.peaks, output, **given)
     return json.loads(output.read_text())
@@ -117,11 +118,88 @@ def test_fragments_are_read_once(tiny_inputs, monkeypatch):
     assert len(calls) == 1
 
 
-def test_cost_grows_with_what_it_is_made_of():
-    one = predict_cost(bp=4_000_000, held_out_bp=1_000_000, window_bp=2_000, n_tracks=1, runs=1)
-    assert one.train_minutes == pytest.approx(1.35 * 8 * 4800 * 2_000 * 3e-6 / 60, abs=0.05)
-    assert one.trace_minutes == pytest.approx(2 * 4e6 * 10e-6 / 60, abs=0.05)
-    assert (one.store_mb, one.tracks_mb, one.temporary_mb) == (24.0, 168.0, 512.0)
-    many = predict_cost(bp=4_000_000, held_out_bp=1_000_000, window_bp=2_000, n_tracks=3, runs=10)
-    np.testing.assert_allclose(many.trace_minutes, 10 * one.trace_minutes, rtol=0.1)
-    assert (many.store_mb, many.tracks_mb, many.temporary_mb) == (56.0, 1680.0, 5120.0)
+def test_duplicates_are_counted_as_cuts_counts_them(tiny_inputs):
+    write_rows(tiny_inputs.fragments, [*tiny_inputs.fragment_rows, *tiny_inputs.fragment_rows[:100]])
+    once = len(tiny_inputs.fragment_rows)
+    assert run(tiny_inputs)["atac"]["fragments"] == once
+    assert run(tiny_inputs, duplicates="keep")["atac"]["fragments"] == once + 100
+
+
+def test_the_unknown_share_of_windows_is_the_users(tiny_inputs):
+    letters = tiny_inputs.sequence["chr1"]
+    tiny_inputs.sequence["chr1"] = letters[:6_100] + "N" * 60 + letters[6_160:]
+    tiny_inputs.write()
+    few, many = (run(tiny_inputs, max_unknown_fraction=share)["peaks"]["usable"] for share in (0.1, 0.9))
+    assert many == few + 1
+    with pytest.raises(InputError, match="max_unknown_fraction: 2 is no share"):
+        run(tiny_inputs, max_unknown_fraction=2)
+
+
+def test_few_peaks_on_a_large_genome(tiny_inputs, caplog):
+    """Their share of the genome rounds to nothing; the enrichment does not."""
+    tiny_inputs.sequence["chr1"] += "ACGT" * 2_200_000
+    tiny_inputs.write()
+    starts = {
+        chrom: next(s for c, s, _ in tiny_inputs.fragment_rows if c == chrom and s > 500) for chrom in LENGTHS
+    }
+    write_rows(tiny_inputs.peaks, [(c, s + 4, s + 5, "p", 0, ".", 1, 1, 1, 0) for c, s in starts.items()])
+    found = run(tiny_inputs, exclusion_list=None)
+    assert found["peaks"]["share_of_genome"] == 0
+    assert "this sample" not in caplog.text
+
+
+def test_no_cut_on_any_contig_is_the_users_message(tiny_inputs):
+    """Whole contigs as fragments, and a shift that moves both ends off them."""
+    write_rows(tiny_inputs.fragments, [(name, 0, length) for name, length in tiny_inputs.lengths.items()])
+    with pytest.raises(InputError, match=r"fragments\.bed: no cut in it"):
+        run(tiny_inputs, tn5_shift="+9/-9")
+
+
+ONE = {"bp": 4_000_000, "held_out_bp": {"a": 1_000_000, "b": 400_000}, "window_bp": 2_000, "n_tracks": 1}
+
+
+def test_cost_follows_the_formulas():
+    cost = predict_cost(**ONE, runs=[RunSize(fold="a")])
+    layer = 1 + 32 * 80 / 1250
+    assert cost.train_minutes == pytest.approx(8 * 4800 * 2_000 * (3 + layer) * 1e-6 / 60, abs=0.05)
+    assert cost.trace_minutes == pytest.approx((2 * 4e6 + 1e6) * 10.4e-6 / 60, abs=0.05)
+    assert cost.evaluate_minutes == pytest.approx((10 + 1e6 * (10 + layer) * 1e-6) / 60, abs=0.05)
+    assert cost.boundaries_minutes == pytest.approx((10 + 1e6 * 8e-6) / 60, abs=0.05)
+    assert (cost.store_mb, cost.tracks_mb, cost.temporary_mb) == (24.0, 168.0, 512.0)
+    assert predict_cost(**ONE, runs=[RunSize()]) == cost, "without a name, the fold that holds out most"
+
+
+@pytest.mark.parametrize(
+    ("change", "grows"),
+    [
+        ({"epochs": 80}, {"train_minutes"}),
+        ({"windows_per_epoch": 48_000}, {"train_minutes"}),
+        ({"layers": 3}, {"train_minutes", "evaluate_minutes"}),
+        (
+            {"hidden_units": 128},
+            {"train_minutes", "trace_minutes", "evaluate_minutes", "boundaries_minutes", "temporary_mb"},
+        ),
+    ],
+)
+def test_cost_grows_with_the_configuration(change, grows):
+    before, after = (asdict(predict_cost(**ONE, runs=[RunSize(**each)])) for each in ({}, change))
+    assert {key for key in before if after[key] > before[key]} == grows
+
+
+def test_cost_of_several_runs_is_their_sum():
+    sizes = [RunSize(fold="a", epochs=3, runs=4), RunSize(fold="b", hidden_units=64, contigs="held-out")]
+    each = [asdict(predict_cost(**ONE, runs=[size])) for size in sizes]
+    both = asdict(predict_cost(**ONE, runs=sizes))
+    assert (each[0]["runs"], each[1]["runs"], both["runs"]) == (4, 1, 5)
+    for key in both.keys() - {"store_mb"}:
+        assert both[key] == pytest.approx(each[0][key] + each[1][key], abs=0.11), key
+    held_out = {"fold": "a", "contigs": "held-out"}
+    assert predict_cost(**ONE, runs=[RunSize(**held_out)]).tracks_mb == 168.0 / 4
+
+
+@pytest.mark.parametrize(
+    ("size", "message"), [({"fold": "f9"}, "no fold 'f9'"), ({"epoch": 3}, "unknown epoch")]
+)
+def test_a_mistake_about_the_runs_is_the_users_message(tiny_inputs, size, message):
+    with pytest.raises(InputError, match=message):
+        run(tiny_inputs, runs=[size])

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy.stats import kstest
 from torch.utils.data import DataLoader
 
 from gatescope.data.sampler import MAX_CUTS_PER_BP, EpochSampler, Sampling, TiledWindows, TrainingBatches
@@ -67,17 +68,53 @@ def test_windows_are_what_the_store_holds(store):
     assert both == 3
 
 
-def test_shares_are_kept(store):
-    """Peak windows without jitter hold the summit in their middle."""
-    batch = [
-        batches(store, peaks=1, background=0, uniform=0, jitter_bp=0, reverse_complement=False)[k]
-        for k in range(10)
-    ]
-    middles = torch.cat([b.state[:, 250] for b in batch])
-    clipped = 1 / 9  # the first peak of a contig lies too near its end to be centred
-    assert (middles == 1).float().mean() > 1 - 3 * clipped
-    none = [batches(store, peaks=0, background=1, uniform=0, jitter_bp=0)[k] for k in range(10)]
-    assert (torch.cat([b.state[:, 250] for b in none]) == 1).float().mean() < 3 * clipped
+@pytest.fixture
+def draw(store, monkeypatch):
+    """Return where the windows of 2,400 draws begin, as (contig, start, strand), under a sampling."""
+    monkeypatch.setattr(TrainingBatches, "cut", lambda self, places: places)
+    return lambda **sampling: [place for k in range(400) for place in batches(store, **sampling)[k]]
+
+
+def centres(store, kind):
+    """Return the places of windows of a kind that are not moved, kept on their contig."""
+    rows = store.regions[(store.regions.kind == kind) & store.regions.chrom.isin(["one", "two"])]
+    return {(c, min(max(s - 250, 0), LENGTHS[c] - 500)) for c, s in zip(rows.chrom, rows.summit, strict=True)}
+
+
+def test_shares_are_kept(store, draw):
+    """A mixture: windows of each kind, told by where they begin, in the proportion asked for."""
+    drawn = [place[:2] for place in draw(peaks=3, background=2, uniform=1, jitter_bp=0)]
+    known = {kind: centres(store, kind) for kind in ("peak", "background")}
+    counts = [sum(place in known[kind] for place in drawn) for kind in known]
+    chance = (1 - np.array([3, 2]) / 6) * np.array([3, 2]) / 6 * len(drawn)
+    assert (np.abs(counts - np.array([3, 2]) / 6 * len(drawn)) < 4 * np.sqrt(chance)).all()
+    assert {place for place in drawn if place in known["peak"]} == known["peak"], "each peak has its turn"
+    for kind in known:
+        alone = {"peaks": kind == "peak", "background": kind == "background", "uniform": 0, "jitter_bp": 0}
+        assert {place[:2] for place in draw(**alone)} == known[kind]
+
+
+def test_jitter_reaches_as_far_as_allowed_and_no_further(store, draw):
+    drawn = draw(peaks=1, background=1, uniform=0, jitter_bp=37)
+    known = centres(store, "peak") | centres(store, "background")
+    shifts = [min((start - s for c, s in known if c == contig), key=abs) for contig, start, _ in drawn]
+    assert (min(shifts), max(shifts)) == (-37, 37)
+    inside = [shift for shift, (_, start, _) in zip(shifts, drawn, strict=True) if start > 0]
+    assert kstest((np.array(inside) + 37.5) / 75, "uniform").pvalue > 0.001
+
+
+def test_uniform_windows_begin_anywhere_with_the_same_chance(draw):
+    drawn = draw(peaks=0, background=0, uniform=1)
+    room = {contig: LENGTHS[contig] - 500 + 1 for contig in ("one", "two")}
+    places = [start + (room["one"] if contig == "two" else 0) for contig, start, _ in drawn]
+    assert all(0 <= start < room[contig] for contig, start, _ in drawn)
+    assert kstest((np.array(places) + 0.5) / sum(room.values()), "uniform").pvalue > 0.001
+
+
+def test_half_of_the_windows_are_read_from_the_other_strand(draw):
+    turned = [is_reverse for *_, is_reverse in draw()]
+    assert abs(np.mean(turned) - 0.5) < 4 * 0.5 / np.sqrt(len(turned))
+    assert not any(is_reverse for *_, is_reverse in draw(reverse_complement=False))
 
 
 def test_tiles_cover_a_contig_once_and_in_order(store):

@@ -63,6 +63,43 @@ def test_motifs_stand_where_the_truth_says(planted):
         assert np.abs(counts - matrix).max() < 5 * np.sqrt(0.25 / len(known))
 
 
+def test_truth_says_nothing_about_unknown_bases(planted):
+    genome = Genome(planted / "genome.fa")
+    known = {name: genome.codes(name) != UNKNOWN for name in genome.lengths}
+    for name in ("motifs", "decoys", "boundaries"):
+        rows = read_bed(planted / f"truth/{name}.bed")
+        assert all(known[row.chrom][row.start : row.end].all() for row in rows.itertuples()), name
+    regions = read_bed(planted / "truth/regions.bed")
+    assert all(known[row.chrom][row.start : row.end].any() for row in regions.itertuples())
+
+
+def test_regions_outside_gaps_and_excluded_stretches_have_both_motifs(tmp_path):
+    """Many seeds: copying a stretch onto another contig cuts regions at its edges, each time elsewhere."""
+    n_cut = 0
+    for seed in range(12):
+        folder = tmp_path / f"{seed}"
+        simulate(folder, seed=seed, contigs=3, contig_bp=20_000)
+        genome = Genome(folder / "genome.fa")
+        tables = [
+            read_bed(folder / name) for name in ("truth/regions.bed", "truth/motifs.bed", "exclusion.bed")
+        ]
+        regions, motifs, excluded = (table[["chrom", "start", "end"]] for table in tables)
+        copied = read_bed(folder / "truth/low_mappability.bed")
+        n_cut += int((excluded.to_numpy() != copied[["chrom", "start", "end"]].to_numpy()).any())
+        entries, exits = (motifs[tables[1].name == kind] for kind in ("entry", "exit"))
+        begin = set(zip(entries.chrom, entries.start, strict=True))
+        end = set(zip(exits.chrom, exits.end, strict=True))
+        for row in regions.itertuples():
+            inside = excluded[(excluded.chrom == row.chrom)]
+            touches = ((inside.start < row.end) & (row.start < inside.end)).any()
+            has_n = (genome.codes(row.chrom, row.start, row.end) == UNKNOWN).any()
+            if not (touches or has_n or row.end == 20_000):
+                assert (row.chrom, row.start) in begin and (row.chrom, row.end) in end
+            if touches:
+                assert ((inside.start <= row.start) & (row.end <= inside.end)).any()
+    assert n_cut > 3
+
+
 def test_decoys_change_nothing_and_are_told_apart(planted):
     decoys, regions = read_bed(planted / "truth/decoys.bed"), read_bed(planted / "truth/regions.bed")
     assert {"lone_entry", "lone_exit", "scrambled_entry", "scrambled_exit", "gc_step"} == set(decoys.name)

@@ -115,17 +115,73 @@ def test_an_older_index_is_neither_used_nor_changed(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["plain", "bgzip"])
-def test_an_index_of_another_fasta_is_refused(tmp_path, kind):
-    rng = np.random.default_rng(5)
+@pytest.mark.parametrize(
+    "indexed",
+    [
+        {"a": 130, "b": 61, "c": 10},
+        {"a": 40, "b": 61, "c": 10},
+        {"a": 100, "b": 61, "c": 4},
+        {"a": 100, "b": 61},
+        {"a": 100, "c": 61},
+        {"a": 100, "b": 61, "d": 10},
+    ],
+    ids=["longer", "shorter", "last one shorter", "last one missing", "other name", "last one renamed"],
+)
+def test_an_index_of_another_fasta_is_not_used(tmp_path, kind, indexed, caplog):
+    """Not even where it is newer, and places the contigs that it has rightly."""
     name = "g.fa" if kind == "plain" else "g.fa.gz"
-    path = write(tmp_path / name, random_text(rng, {"a": 100, "b": 61, "c": 10}), kind)
-    other = write(tmp_path / f"other.{name}", random_text(rng, {"a": 130, "b": 61, "c": 10}), kind)
+    text = random_text(np.random.default_rng(5), {"a": 100, "b": 61, "c": 10})
+    path = write(tmp_path / name, text, kind)
+    other = write(tmp_path / f"other.{name}", random_text(np.random.default_rng(5), indexed), kind)
     Faidx(str(other)).close()
     for suffix in (".fai", ".gzi"):
         if (index := tmp_path / (other.name + suffix)).exists():
             shutil.copy(index, tmp_path / (name + suffix))
-    with pytest.raises(InputError, match=r"the index says contig 'b'.*\.fai of another FASTA"):
-        Genome(path).lengths  # noqa: B018
+    same_as_by_hand(Genome(path), text)
+    assert "g.fa" in caplog.text and "does not fit" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda rows: rows[1:],
+        lambda rows: [rows[0], rows[2]],
+        lambda rows: [["a", "60", *rows[0][2:]], *rows[1:]],
+        lambda rows: [rows[1], rows[0], rows[2]],
+        lambda rows: [row[:3] for row in rows],
+        lambda rows: [],
+    ],
+    ids=["first one gone", "one in between gone", "cut short", "another order", "too few columns", "empty"],
+)
+def test_an_index_that_was_edited_is_not_used(tmp_path, spoil):
+    text = random_text(np.random.default_rng(12), {"a": 100, "b": 61, "c": 10})
+    path = write(tmp_path / "g.fa", text)
+    Faidx(str(path)).close()
+    index = tmp_path / "g.fa.fai"
+    rows = spoil([line.split("\t") for line in index.read_text().splitlines()])
+    index.write_text("".join("\t".join(row) + "\n" for row in rows))
+    same_as_by_hand(Genome(path), text)
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+@pytest.mark.parametrize("kind", ["plain", "bgzip"])
+def test_comments_and_blank_lines_do_not_spoil_an_index(tmp_path, kind, newline, caplog):
+    text = random_text(np.random.default_rng(13), {"a": 120, "b": 180}, newline=newline)
+    name = "g.fa" if kind == "plain" else "g.fa.gz"
+    path = write(tmp_path / name, f"; old style{newline}{text}{newline}", kind)
+    Faidx(str(path)).close()
+    genome = Genome(path)
+    assert genome.lengths == {"a": 120, "b": 180}
+    assert np.array_equal(genome.codes("b"), encode_bases(parsed(text)["b"]))
+    assert "does not fit" not in caplog.text
+
+
+def test_bytes_are_found_in_every_block(tmp_path):
+    text = random_text(np.random.default_rng(14), {"a": 140_000}, letters="ACGTN")
+    path = write(tmp_path / "g.fa.gz", text, "bgzip")
+    with Faidx(str(path)) as faidx:
+        for start in (0, 1, 65_535, 65_536, 65_537, 131_072, len(text) - 3, len(text), len(text) + 70_000):
+            assert fasta._bytes_at(faidx, start, 200, True) == text[start : start + 200].encode()
 
 
 def test_pieces_join(tmp_path, monkeypatch):

@@ -9,10 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gatescope.errors import InputError
-from gatescope.genome.contigs import contig_hint, name_list, refuse_unknown_contigs
+from gatescope.genome.contigs import contig_hint, kept_lengths, name_list, refuse_unknown_contigs
 from gatescope.genome.regions import (
-    boundaries_of,
-    check_regions,
     is_overlapping,
     merge_regions,
     read_regions,
@@ -161,17 +159,6 @@ def test_files_without_regions(tmp_path):
         read_regions(tmp_path / "cut.bed.gz")
 
 
-def test_regions_made_elsewhere_are_checked_by_row():
-    regions = pd.DataFrame({"chrom": ["chr1", "chrM"], "start": [0, 0], "end": [7000, 5]})
-    check_regions(regions, LENGTHS, where="x", exclude_contigs=["chrM"])
-    with pytest.raises(InputError, match="x row 1: contig chrM not in genome"):
-        check_regions(regions, LENGTHS, where="x")
-    with pytest.raises(InputError, match="x row 0: end 7000 exceeds chr1 length 6999"):
-        check_regions(regions, {"chr1": 6999}, where="x")
-    with pytest.raises(InputError, match="negative or not before end"):
-        check_regions(regions.assign(start=[-1, 0]), LENGTHS, where="x")
-
-
 SPAN = st.tuples(st.sampled_from(["b", "a"]), st.integers(0, 38), st.integers(1, 12), st.integers(0, 3))
 
 
@@ -192,18 +179,17 @@ def painted(regions, chrom, size=60):
 
 @settings(deadline=None)
 @given(st.lists(SPAN, min_size=1, max_size=12))
-def test_merging_keeps_the_bases_and_boundaries_are_where_the_painting_changes(spans):
+def test_merging_keeps_the_bases_and_edges_are_where_the_painting_changes(spans):
     regions = as_regions(spans)
     merged = merge_regions(regions)
     assert merged["chrom"].drop_duplicates().tolist() == regions["chrom"].drop_duplicates().tolist()
-    boundaries = boundaries_of(merged)
     for chrom in regions["chrom"].unique():
         inside = painted(regions, chrom)
         assert np.array_equal(painted(merged, chrom), inside)
         change = np.diff(inside.astype(int), prepend=0, append=0)
-        here = boundaries[boundaries["chrom"] == chrom]
-        assert here.loc[here["side"] == "start", "position"].tolist() == np.flatnonzero(change == 1).tolist()
-        assert here.loc[here["side"] == "end", "position"].tolist() == np.flatnonzero(change == -1).tolist()
+        here = merged[merged["chrom"] == chrom]
+        assert here["start"].tolist() == np.flatnonzero(change == 1).tolist()
+        assert here["end"].tolist() == np.flatnonzero(change == -1).tolist()
     for row in merged.itertuples():
         members = regions[
             (regions.chrom == row.chrom) & (regions.start >= row.start) & (regions.end <= row.end)
@@ -250,6 +236,13 @@ def test_overlap_is_a_shared_base(first, second):
 def test_hints(names, known, hint):
     assert hint in contig_hint(names, known)
     assert bool(contig_hint(names, known)) == bool(hint)
+
+
+def test_excluded_contigs_are_left_out_in_genome_order(caplog):
+    assert kept_lengths(LENGTHS, ["chr10", "chrM"]) == {"chr2": 4800, "chr1": 7000}
+    assert caplog.messages == ["excluded contig 'chrM' is not in the genome (which has chr2, chr10, chr1)"]
+    with pytest.raises(InputError, match="exclude_contigs: every contig of the genome is excluded"):
+        kept_lengths(LENGTHS, LENGTHS)
 
 
 def test_unknown_contigs_are_named_unless_excluded():

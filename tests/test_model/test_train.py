@@ -1,6 +1,8 @@
 """Training: same seed, same bytes; a killed training ends in the same bytes; twins are what they say."""
 
 import json
+import math
+import re
 import warnings
 
 import lightning
@@ -11,6 +13,7 @@ from safetensors.torch import load_file
 
 from gatescope.data.store import EncodedStore
 from gatescope.errors import InputError
+from gatescope.model import lightning_module
 from gatescope.model import train as module
 from gatescope.model.persist import load_model
 from gatescope.model.train import train
@@ -56,7 +59,8 @@ def test_same_seed_same_bytes_and_nothing_private_is_left(store, tmp_path):
 
 
 @pytest.mark.parametrize("epoch", [0, 1, 2])
-def test_a_killed_training_ends_in_the_same_bytes(store, tmp_path, monkeypatch, epoch):
+def test_a_killed_training_ends_in_the_same_bytes(store, tmp_path, monkeypatch, caplog, epoch):
+    caplog.set_level("INFO", "gatescope")
     whole = run(store, tmp_path / "whole")
 
     class Killed(BaseException):
@@ -67,7 +71,6 @@ def test_a_killed_training_ends_in_the_same_bytes(store, tmp_path, monkeypatch, 
             if trainer.current_epoch == epoch and trainer.global_step % 4 == 2:
                 raise Killed
 
-    original = module.EarlyStopping
     killer = [Killer()]
     real_trainer = lightning.Trainer
 
@@ -79,8 +82,12 @@ def test_a_killed_training_ends_in_the_same_bytes(store, tmp_path, monkeypatch, 
         run(store, tmp_path / "killed")
     assert not (tmp_path / "killed/model.json").exists()
     killer.clear()
+    caplog.clear()
     assert run(store, tmp_path / "killed") == whole
-    assert original is module.EarlyStopping
+    # it goes on after the last whole epoch, and does not begin again
+    assert (f"resuming after epoch {epoch}" in caplog.text) == (epoch > 0)
+    trained = re.findall(r"epoch (\d) of at most 3", caplog.text)
+    assert trained == ["1", "2", "3"][epoch:]
 
 
 def test_a_checkpoint_of_other_settings_is_not_taken_up(store, tmp_path, monkeypatch):
@@ -156,4 +163,35 @@ def test_mistakes_are_named(store, tmp_path):
         run(store, tmp_path / "x", network={**NETWORK, "inputs": ["sequence", "methylation"]})
     with pytest.raises(InputError, match="f9"):
         run(store, tmp_path / "x", fold="f9")
+    with pytest.raises(InputError, match=r"training: sampling: jitter_bp: -5; wanted 0 or more"):
+        run(store, tmp_path / "x", training={**TRAINING, "sampling": {"jitter_bp": -5}})
+    with pytest.raises(InputError, match=r"models: half_life_bp: \[2\]; wanted a list of 2"):
+        run(store, tmp_path / "x", network={**NETWORK, "half_life_bp": [2]})
     assert not (tmp_path / "x/model.json").exists()
+
+
+def test_a_training_that_diverges_is_named(store, tmp_path):
+    message = r"small\.f1\.1: training diverged in epoch 1: its .* loss is .*; lower training: learning_rate"
+    with pytest.raises(InputError, match=message):
+        run(store, tmp_path / "x", training={**TRAINING, "learning_rate": 1e30})
+    assert not (tmp_path / "x/model.json").exists()
+
+
+@pytest.mark.parametrize("kind", ["training", "validation"])
+def test_either_loss_shows_it(store, tmp_path, monkeypatch, kind):
+    right = lightning_module.prediction_loss
+
+    def wrong(*arguments):
+        loss = right(*arguments)
+        return loss * (math.nan if loss.requires_grad == (kind == "training") else 1)
+
+    monkeypatch.setattr(lightning_module, "prediction_loss", wrong)
+    with pytest.raises(InputError, match=f"diverged in epoch 1: its {kind} loss is nan"):
+        run(store, tmp_path / "x")
+
+
+@pytest.mark.parametrize("batches", [2, 12])
+def test_the_length_of_an_epoch_is_estimated_once(store, tmp_path, caplog, batches):
+    caplog.set_level("INFO", "gatescope")
+    run(store, tmp_path / "a", training={**TRAINING, "epochs": 2, "windows_per_epoch": 4 * batches})
+    assert len(re.findall(r"about \d+ s per epoch, at most 2 epochs", caplog.text)) == 1

@@ -80,6 +80,14 @@ def test_ends_by_naming_report_and_verdict(small_run):
     assert f"planted: see {workflow.folder}/results/planted/browser/report.html" in tail
 
 
+def test_a_run_that_makes_no_report_names_none(small_run):
+    """An older one may say something else than what its inputs would give now."""
+    workflow, _ = small_run
+    done = workflow.run("--forcerun", "hub", "--until", "hub")
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert "rule hub" in done.stdout and "planted: see" not in done.stdout
+
+
 def test_tracks_cover_the_contigs_of_the_genome(small_run):
     workflow, _ = small_run
     folder = workflow.folder / "results/planted"
@@ -162,10 +170,25 @@ def test_a_new_stage_version_reruns_that_stage(small_run, tmp_path):
     assert not {"train", "trace", "boundaries", "hub"} & jobs
 
 
+def read_profile(name: str) -> dict:
+    return yaml.safe_load((ROOT / f"workflow/profiles/{name}/config.yaml").read_text())
+
+
 def test_profiles_name_rules_that_exist():
     rules = "\n".join(path.read_text() for path in (ROOT / "workflow/rules").glob("*.smk"))
     names = set(re.findall(r"^rule (\w+)|^use rule \w+ as (\w+)", rules, flags=re.MULTILINE))
     names = {name for pair in names for name in pair if name}
+    assert {"train", "trace"} <= names
     for profile in ("default", "slurm"):
-        content = yaml.safe_load((ROOT / f"workflow/profiles/{profile}/config.yaml").read_text())
-        assert set(content.get("set-threads", {})) | set(content["set-resources"]) <= names
+        content = read_profile(profile)
+        assert {*content.get("set-threads", {}), *content.get("set-resources", {})} <= names
+
+
+def test_a_training_takes_one_gpu():
+    """On a laptop the rule asks for it and the profile holds one; on a cluster the profile asks."""
+    rules = (ROOT / "workflow/rules/model.smk").read_text()
+    training = rules[rules.index("rule train:") : rules.index("rule evaluate:")]
+    assert re.search(r"^        gpu=gpus_of,$", training, flags=re.MULTILINE)
+    assert read_profile("default")["resources"]["gpu"] == 1
+    assert "train" not in read_profile("default").get("set-resources", {})
+    assert read_profile("slurm")["set-resources"]["train"]["gpu"] == 1

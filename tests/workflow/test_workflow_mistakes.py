@@ -94,6 +94,21 @@ def missing_column(tiny):
     return "error: samples.tsv line 2: peaks: is missing"
 
 
+def endless_ratio(tiny):
+    tiny.config["windows"] = {"background_ratio": float("inf")}
+    return "error: config: windows.background_ratio: inf is no number to work with"
+
+
+def flank_longer_than_the_profile(tiny):
+    tiny.config["boundaries"] = {"flank_bp": 600}
+    return "error: config: boundaries: dip_bp 25, flank_bp 600, profile_bp 500; wanted 0 < dip_bp"
+
+
+def unclosed_quote(tiny):
+    tiny.row["genome"] = '"genome.fa'
+    return "error: samples.tsv line 2: quotes do not match"
+
+
 def unknown_track(tiny):
     tiny.config["models"]["dna"] = {"inputs": ["sequence", "h3"]}
     return "error: config: models.dna.inputs: sample tiny has no track 'h3'"
@@ -111,6 +126,9 @@ EARLY = [
     missing_table,
     missing_column,
     unknown_track,
+    endless_ratio,
+    flank_longer_than_the_profile,
+    unclosed_quote,
 ]
 
 
@@ -126,46 +144,48 @@ def test_configuration_mistakes_stop_before_the_first_job(tiny, spoil):
 
 def peaks_with_other_names(tiny):
     write_rows(tiny.inputs.peaks, [(row[0].removeprefix("chr"), *row[1:]) for row in tiny.inputs.peak_rows])
-    return "chr"
+    return "peaks.narrowPeak line 1: contig 1 not in genome.fa; likely cause: the genome calls it 'chr1'"
 
 
 def fragments_with_other_names(tiny):
     write_rows(
         tiny.inputs.fragments, [(row[0].removeprefix("chr"), *row[1:]) for row in tiny.inputs.fragment_rows]
     )
-    return "chr"
+    return (
+        "fragments.bed line 1: contig 1, 2, 3, 4 not in genome.fa; likely cause: the genome calls it 'chr1'"
+    )
 
 
 def no_peaks(tiny):
     tiny.inputs.peaks.write_text("")
-    return "peaks.narrowPeak"
+    return "peaks.narrowPeak: no regions in it"
 
 
 def no_fragments(tiny):
     tiny.inputs.fragments.write_text("# nothing\n")
-    return "fragments.bed"
+    return "fragments.bed: no fragments in it"
 
 
 def peak_beyond_the_end(tiny):
     write_rows(
         tiny.inputs.peaks, [*tiny.inputs.peak_rows, ("chr1", 19_900, 20_100, "x", 0, ".", 1, 1, 1, 50)]
     )
-    return "20100"
+    return "end 20100 exceeds chr1 length 20000 (genome.fa)"
 
 
 def fragment_beyond_the_end(tiny):
     write_rows(tiny.inputs.fragments, [*tiny.inputs.fragment_rows, ("chr4", 20_990, 21_050)])
-    return "21050"
+    return "end 21050 exceeds chr4 length 21000 (genome.fa)"
 
 
 def fragments_with_two_columns(tiny):
     write_rows(tiny.inputs.fragments, [row[:2] for row in tiny.inputs.fragment_rows])
-    return "line 1"
+    return "fragments.bed line 1: 2 tab-separated columns, wanted 3"
 
 
 def fold_of_an_unknown_contig(tiny):
     tiny.config["folds"]["f1"]["test"] = ["chr9"]
-    return "chr9"
+    return "folds.f1.test: contig chr9 not among the contigs in use"
 
 
 def nothing_left_to_train_on(tiny):
@@ -175,13 +195,13 @@ def nothing_left_to_train_on(tiny):
 
 def genome_that_is_no_fasta(tiny):
     tiny.inputs.genome.write_text("hello\n")
-    return "genome.fa"
+    return "genome.fa: cannot be read as FASTA"
 
 
 def track_of_another_genome(tiny):
     write_bigwig(tiny.inputs.track, {"scaffold7": 500}, {"scaffold7": tiny.inputs.track_values["chr1"][:500]})
     tiny.row["tracks"] = "h3=track.bw"
-    return "track.bw"
+    return "track.bw: no contig 'chr1' of genome.fa (it has scaffold7)"
 
 
 AT_PREFLIGHT = [

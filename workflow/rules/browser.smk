@@ -8,7 +8,7 @@ rule hub:
         cuts="results/{sample}/atac/cuts.bw",
         store="results/{sample}/data/encoded",
         tracks=browser_tracks,
-        verdict="results/{sample}/boundaries/verdict.json",
+        verdicts=expand("results/{{sample}}/boundaries/{run}/verdict.json", run=RUNS),
     output:
         hub="results/{sample}/browser/hub.txt",
         session="results/{sample}/browser/igv_session.xml",

@@ -4,27 +4,35 @@ import json
 import re
 import shutil
 import sys
+import time
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.settings.types import DeploymentMethod
 from snakemake.utils import validate
 
 # Snakemake's own environment need not hold gatescope (--sdm conda); these modules need nothing but Python
 sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 
 from gatescope.config import (
+    check_boundaries,
     check_folds,
     explain,
     network_settings,
     plan_runs,
-    read_samples,
+    refuse_endless,
+    size_runs,
     training_settings,
 )
 from gatescope.errors import InputError
+from gatescope.samples import read_samples
 from gatescope.stages import STAGE_VERSIONS
 
-# `.venv/bin/snakemake` without an activated environment finds the gatescope that is installed beside it
-if (Path(sys.executable).parent / "gatescope").exists():
+STARTED = time.time()
+# `.venv/bin/snakemake` without an activated environment finds the gatescope that is installed beside it;
+# in a conda environment it would come before the one of that environment
+HAS_CONDA = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
+if not HAS_CONDA and (Path(sys.executable).parent / "gatescope").exists():
     shell.prefix(f'PATH="{Path(sys.executable).parent}:$PATH"; ')
 
 
@@ -42,6 +50,8 @@ def read_configuration():
     """Return samples, runs and folds, or stop with one line."""
     try:
         check(config, "../schemas/config.schema.yaml", "config")
+        refuse_endless(config)
+        check_boundaries(config["boundaries"])
         samples = read_samples(
             config["samples"],
             config["data_dir"],
@@ -58,6 +68,8 @@ def read_configuration():
 
 SAMPLES, RUNS, FOLDS = read_configuration()
 PLANTED_SAMPLES = [name for name, sample in SAMPLES.items() if sample.is_planted]
+# what preflight predicts the cost of
+RUN_SIZES = json.dumps(size_runs(config, RUNS.values()))
 GATES = ("forget_gate", "input_gate", "output_gate")
 DIRECTIONS = ("fwd", "rev")
 
@@ -83,7 +95,7 @@ def sample_file(column):
 
 
 def track_files(wildcards):
-    """Return the paths of a sample's further tracks."""
+    """Return the paths of a sample's further tracks and of their sidecars."""
     return SAMPLES[wildcards.sample].track_files
 
 
@@ -100,6 +112,16 @@ def tn5_shift(wildcards):
 def run_of(wildcards):
     """Return the run that a network, possibly a twin, belongs to."""
     return RUNS[re.sub(r"\.(random|ablated)$", "", wildcards.network)]
+
+
+def fold_of(wildcards):
+    """Return the fold that a network is trained on."""
+    return run_of(wildcards).fold
+
+
+def seed_of(wildcards):
+    """Return the seed of a network."""
+    return run_of(wildcards).seed
 
 
 def twin_of(wildcards):
@@ -155,10 +177,9 @@ def report_tables(wildcards):
     ]
 
 
-def runs_with_target(target, is_wanted=True):
-    """Return the runs whose model predicts `target`, or those whose model does not."""
-    predicts = {name: target in config["models"][run.model]["targets"] for name, run in RUNS.items()}
-    return [name for name, answer in predicts.items() if answer == is_wanted]
+def runs_that_predict(*targets):
+    """Return the runs whose model predicts `targets` and nothing else."""
+    return [name for name, run in RUNS.items() if set(config["models"][run.model]["targets"]) == set(targets)]
 
 
 def oracle_file(wildcards):
@@ -173,10 +194,10 @@ def named_predictors(wildcards):
 
 
 def print_outcome():
-    """Say what the runs of each sample show, and where to read about it."""
+    """Say what the runs of each sample show, and where to read about it, if this workflow run has made the page."""
     for sample in SAMPLES:
         page = Path(f"results/{sample}/browser/report.html")
         verdict = Path(f"results/{sample}/boundaries/verdict.json")
-        if page.exists() and verdict.exists():
+        if page.exists() and page.stat().st_mtime >= STARTED:
             print(f"{sample}: {json.loads(verdict.read_text())['sentence']}", file=sys.stderr)
             print(f"{sample}: see {page.resolve()}", file=sys.stderr)

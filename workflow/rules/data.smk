@@ -64,16 +64,18 @@ rule preflight:
         "../../envs/gatescope.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=4000,
         runtime=30,
         # no parameter, because one more seed must not run this again, and with it all that follows
-        networks=len(RUNS),
+        run_sizes=RUN_SIZES,
     params:
         tracks=named_tracks,
         folds=json.dumps(FOLDS),
         tn5_shift=tn5_shift,
+        duplicates=config["duplicates"],
         exclude_contigs=config["exclude_contigs"],
         window_bp=config["windows"]["window_bp"],
+        max_unknown_fraction=config["windows"]["max_unknown_fraction"],
         stage_version=STAGE_VERSIONS["preflight"],
     shell:
         r"""
@@ -85,9 +87,11 @@ rule preflight:
             --tracks {params.tracks:q} \
             --folds {params.folds:q} \
             --tn5-shift {params.tn5_shift:q} \
+            --duplicates {params.duplicates:q} \
             --exclude-contigs {params.exclude_contigs:q} \
             --window-bp {params.window_bp:q} \
-            --runs {resources.networks:q} \
+            --max-unknown-fraction {params.max_unknown_fraction:q} \
+            --runs {resources.run_sizes:q} \
             --output {output:q} \
             --log {log:q}
         """

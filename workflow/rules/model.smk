@@ -26,8 +26,8 @@ rule train:
         folder=subpath(output.best, parent=True),
         network=network_of,
         training=training_of,
-        fold=lambda wildcards: run_of(wildcards).fold,
-        seed=lambda wildcards: run_of(wildcards).seed,
+        fold=fold_of,
+        seed=seed_of,
         twin=twin_of,
         stage_version=STAGE_VERSIONS["train"],
     shell:
@@ -66,7 +66,7 @@ rule evaluate:
     benchmark:
         "benchmarks/evaluate/{sample}.{run}.tsv"
     wildcard_constraints:
-        run=any_of(runs_with_target("cuts")),
+        run=any_of(runs_that_predict("cuts", "state")),
     conda:
         "../../envs/gatescope.yaml"
     threads: 1
@@ -77,6 +77,7 @@ rule evaluate:
         model=subpath(input.model, parent=True),
         ablated=subpath(input.ablated, parent=True),
         predictors=named_predictors,
+        seed=config["seed"],
         stage_version=STAGE_VERSIONS["evaluate"],
     shell:
         r"""
@@ -85,6 +86,7 @@ rule evaluate:
             --model {params.model:q} \
             --ablated {params.ablated:q} \
             --predictors {params.predictors:q} \
+            --seed {params.seed:q} \
             --threads {threads:q} \
             --output {params.model:q} \
             --log {log:q}
@@ -99,4 +101,15 @@ use rule evaluate as evaluate_state_only with:
         state="results/{sample}/model/{run}/predicted_state.bw",
         state_sidecar="results/{sample}/model/{run}/predicted_state.bw.json",
     wildcard_constraints:
-        run=any_of(runs_with_target("cuts", False)),
+        run=any_of(runs_that_predict("state")),
+
+
+# and without the predicted state, for models that predict the cuts only
+use rule evaluate as evaluate_cuts_only with:
+    output:
+        scores="results/{sample}/model/{run}/evaluation.tsv",
+        summary="results/{sample}/model/{run}/evaluation.json",
+        cuts="results/{sample}/model/{run}/predicted_cuts.bw",
+        cuts_sidecar="results/{sample}/model/{run}/predicted_cuts.bw.json",
+    wildcard_constraints:
+        run=any_of(runs_that_predict("cuts")),

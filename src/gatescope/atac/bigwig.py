@@ -1,6 +1,7 @@
 """How do numbers along the genome become a track, and come back? bigWig files and their sidecars.
 
-Public names: `BigWigWriter`, `read_bigwig`, `bigwig_lengths`, `covered_bp`, `TrackInfo`, `write_sidecar`.
+Public names: `BigWigWriter`, `read_bigwig`, `bigwig_lengths`, `check_bigwig_contigs`, `covered_bp`, `TrackInfo`,
+`write_sidecar`.
 
 pyBigWig writes, behind the checks here: left alone it crashes on NaN, on spans off the contig and on folders
 that do not exist. pybigtools, another implementation, reads.
@@ -19,7 +20,7 @@ import pyBigWig
 
 from gatescope.errors import InputError
 from gatescope.files import replacing_file, write_json
-from gatescope.genome.contigs import contig_hint
+from gatescope.genome.contigs import contig_hint, name_list
 
 _READ_BP = 10_000_000
 _PROBE_BP = 256
@@ -213,7 +214,7 @@ def _length(reader: Any, path: Path | str, chrom: str) -> int:
     """Return the length of a contig, or say that the file lacks it."""
     lengths = reader.chroms()
     if chrom not in lengths:
-        raise InputError(f"no contig {chrom!r} in it", where=path, cause=contig_hint([chrom], lengths))
+        raise InputError(f"no contig {chrom!r} in it", where=path, cause=contig_hint(lengths, [chrom]))
     return lengths[chrom]
 
 
@@ -257,6 +258,45 @@ def bigwig_lengths(path: Path | str) -> dict[str, int]:
     """Return the contigs and lengths in a bigWig's header; InputError if it is no bigWig."""
     with _opened(path) as reader:
         return dict(reader.chroms())
+
+
+def check_bigwig_contigs(path: Path | str, lengths: Mapping[str, int], source: Path | str) -> None:
+    """Check that a bigWig knows every contig, at its length; further contigs in it do no harm.
+
+    Parameters
+    ----------
+    path : Path or str
+        bigWig file.
+    lengths : mapping of str to int
+        The contigs that are needed.
+    source : Path or str
+        What these come from, for messages: the genome's file, or the encoded store.
+
+    Raises
+    ------
+    InputError
+        If a contig is missing or has another length.
+    """
+    found = bigwig_lengths(path)
+    if any(contig in found for contig in lengths):
+        cause = "the program that wrote it leaves out contigs without data"
+    else:
+        cause = contig_hint(found, lengths)
+    for contig, length in lengths.items():
+        if contig not in found:
+            raise InputError(
+                f"no contig {contig!r} of {source} (it has {name_list(found, 3)})",
+                where=path,
+                cause=cause,
+                remedy="make the track on this genome, or list the contig under exclude_contigs",
+            )
+        if found[contig] != length:
+            raise InputError(
+                f"contig {contig} is {found[contig]} bp long, in {source} {length} bp",
+                where=path,
+                cause="another assembly",
+                remedy="make the track on this genome",
+            )
 
 
 def covered_bp(path: Path | str, chrom: str, start: int = 0, end: int | None = None) -> int:

@@ -1,6 +1,6 @@
 """How often did Tn5 cut at each base? From fragments, or a ready track, to ``cuts.bw``.
 
-Public names: `cuts`, `CutCounts`, `is_bigwig`.
+Public names: `cuts`, `CutCounts`, `is_bigwig`, `refuse_no_cuts`.
 """
 
 import logging
@@ -14,6 +14,7 @@ from gatescope.atac.bigwig import (
     BigWigWriter,
     TrackInfo,
     bigwig_lengths,
+    check_bigwig_contigs,
     covered_bp,
     read_bigwig,
     write_sidecar,
@@ -27,7 +28,7 @@ from gatescope.atac.fragments import (
 )
 from gatescope.atac.shift import Tn5Shift
 from gatescope.errors import InputError
-from gatescope.genome.contigs import name_list, refuse_unknown_contigs
+from gatescope.genome.contigs import kept_lengths, refuse_unknown_contigs
 from gatescope.genome.fasta import Genome
 from gatescope.stages import STAGE_VERSIONS
 
@@ -107,9 +108,7 @@ def cuts(
     atac, output, excluded = Path(atac), Path(output), tuple(exclude_contigs)
     shift = tn5_shift if isinstance(tn5_shift, Tn5Shift) else Tn5Shift.parse(tn5_shift)
     all_lengths = Genome(genome).lengths
-    lengths = {chrom: length for chrom, length in all_lengths.items() if chrom not in excluded}
-    if not lengths:
-        raise InputError("no contig of the genome is left", where="exclude_contigs")
+    lengths = kept_lengths(all_lengths, excluded)
     source = Path(genome).name
     if is_bigwig(atac):
         counts = _copy_track(atac, lengths, output, shift=shift, excluded=excluded, source=source)
@@ -132,6 +131,12 @@ def is_bigwig(path: Path | str) -> bool:
         return file.read(4) in _BIGWIG_MAGIC
 
 
+def refuse_no_cuts(total: int, atac: Path | str) -> None:
+    """Raise if a file gives no cut on any contig: fragments at contig ends may lose theirs to the shift."""
+    if total == 0:
+        raise InputError("no cut in it", where=atac, remedy="check that the file is whole, and tn5_shift")
+
+
 def _count_ends(
     fragments: Fragments, lengths: Mapping[str, int], output: Path, shift: Tn5Shift, atac: Path
 ) -> CutCounts:
@@ -146,6 +151,7 @@ def _count_ends(
                 writer.add(chrom, start, counts)
                 total += int(counts.sum())
                 largest = max(largest, int(counts.max()))
+        refuse_no_cuts(total, atac)
     if off_contig:
         log.info("%s: %d cuts beyond the end of their contig left out", atac, off_contig)
     return CutCounts(total, total / sum(lengths.values()), off_contig, largest, fragments.counts)
@@ -176,7 +182,8 @@ def _copy_track(
             cause="both read ends are in one track",
             remedy="give fragments, or counts made at +4/-4 together with tn5_shift +4/-4",
         )
-    _check_header(atac, lengths, excluded, source)
+    refuse_unknown_contigs(bigwig_lengths(atac), lengths, where=atac, source=source, exclude_contigs=excluded)
+    check_bigwig_contigs(atac, lengths, source)
     totals, largest, equal, nonzero = {}, 0, 0, 0
     with BigWigWriter(output, lengths, sparse=True) as writer:
         for chrom, length in lengths.items():
@@ -188,34 +195,12 @@ def _copy_track(
                 largest = max(largest, int(values.max()))
                 nonzero += np.count_nonzero(values)
                 equal += np.count_nonzero((values[1:] == values[:-1]) & (values[1:] > 0))
-        if nonzero == 0:
-            raise InputError("no cut in it", where=atac)
+        refuse_no_cuts(int(nonzero), atac)
         if equal > _MOST_EQUAL_NEIGHBOURS * nonzero:
             raise _no_counts(atac, f"{equal / nonzero:.0%} of its bases have the value of the base before")
         refuse_empty_contigs(totals, lengths, atac, "cuts")
     total = sum(totals.values())
     return CutCounts(total, total / sum(lengths.values()), 0, largest, None)
-
-
-def _check_header(atac: Path, lengths: Mapping[str, int], excluded: tuple[str, ...], source: str) -> None:
-    """Raise if a track and the genome have other contigs or lengths."""
-    found = bigwig_lengths(atac)
-    refuse_unknown_contigs(found, lengths, where=atac, source=source, exclude_contigs=excluded)
-    missing = [chrom for chrom in lengths if chrom not in found]
-    if missing:
-        raise InputError(
-            f"contig {name_list(missing)} of {source} is not in it",
-            where=atac,
-            cause="a track of some contigs only",
-            remedy="give all contigs, or list these in exclude_contigs",
-        )
-    for chrom, length in lengths.items():
-        if found[chrom] != length:
-            raise InputError(
-                f"{chrom} has {found[chrom]} bp in it, {length} bp in {source}",
-                where=atac,
-                cause="another genome build",
-            )
 
 
 def _read_counts(atac: Path, chrom: str, start: int, end: int) -> np.ndarray:

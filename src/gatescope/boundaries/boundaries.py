@@ -15,7 +15,14 @@ import numpy as np
 import pandas as pd
 
 from gatescope.boundaries.figure import Panel, draw_profiles
-from gatescope.boundaries.measure import GateData, Measured, draw_contig_shifts, measure, read_settings
+from gatescope.boundaries.measure import (
+    BoundarySettings,
+    GateData,
+    Measured,
+    draw_contig_shifts,
+    measure,
+    read_settings,
+)
 from gatescope.boundaries.profile import CROSSINGS, offsets_of
 from gatescope.boundaries.verdict import DirectionEvidence, RunFacts, judge_run
 from gatescope.data.store import EncodedStore
@@ -28,6 +35,7 @@ log = logging.getLogger(__name__)
 
 #: What every direction did at one crossing: keys are (direction, crossing).
 _All = Mapping[tuple[str, str], Measured]
+_WRITTEN = ("verdict.json", "profile.tsv", "units.tsv", "profile.svg")
 
 
 def boundaries(
@@ -54,7 +62,7 @@ def boundaries(
     model : Path or str
         ``model/{run}``; its ``model.json`` names fold, inputs and look-ahead.
     output : Path or str
-        ``boundaries/{run}``; replaced as a whole.
+        ``boundaries/{run}``; replaced as a whole, if it holds nothing else.
     settings : mapping
         The `boundaries` section of the config, see `gatescope.boundaries.measure.read_settings`.
     seed : int
@@ -66,24 +74,43 @@ def boundaries(
         If a setting is wrong, an input is missing or does not fit, or a split has no boundary to look at.
     """
     options = read_settings(settings)
-    meta = read_json(Path(model) / "model.json")
+    meta = _read_meta(Path(model) / "model.json")
     facts = _facts(meta, _check_traces(trace, twin, meta))
     data = _open_data(EncodedStore(store), trace, twin, meta["fold"])
+    with replacing_folder(output, _WRITTEN) as partial:
+        measured = _measure_all(data, options, seed)
+        _write(partial, measured, data.n_units, facts, options)
+
+
+def _measure_all(data: GateData, options: BoundarySettings, seed: int) -> _All:
+    """Measure both directions at both crossings, on the same shifts."""
     shifts = draw_contig_shifts(data.test, options.shifts, seed)
-    measured = {
+    return {
         (direction, crossing): measure(data, index, crossing, options, shifts, seed)
         for crossing in CROSSINGS
         for index, direction in enumerate(DIRECTIONS)
     }
+
+
+def _write(folder: Path, measured: _All, n_units: int, facts: RunFacts, options: BoundarySettings) -> None:
+    """Choose a unit per direction, judge the run, and write tables, figure and verdict."""
     chosen = {name: int(measured[name, "entry"].effects["drop_valid"].argmax()) for name in DIRECTIONS}
     units = pd.concat([_unit_table(measured, crossing, chosen) for crossing in CROSSINGS], ignore_index=True)
-    content = judge_run(_evidence(units, data.n_units), facts, options.rule)
+    content = judge_run(_evidence(units, n_units), facts, options.rule, options.shape)
     log.info("%s", content["sentence"])
-    with replacing_folder(output) as partial:
-        write_table(partial / "profile.tsv", _profile_table(measured))
-        write_table(partial / "units.tsv", units)
-        write_json(partial / "verdict.json", content)
-        draw_profiles(_panels(measured, chosen), options.shape, meta["run"], partial / "profile.svg")
+    write_table(folder / "profile.tsv", _profile_table(measured))
+    write_table(folder / "units.tsv", units)
+    write_json(folder / "verdict.json", content)
+    draw_profiles(_panels(measured, chosen), options.shape, facts.run, folder / "profile.svg")
+
+
+def _read_meta(path: Path) -> dict[str, Any]:
+    """Read what is needed of model.json."""
+    meta = read_json(path)
+    missing = [key for key in ("run", "fold", "network", "lookahead_bp", "sha256") if key not in meta]
+    if missing:
+        raise InputError(f"no entry {', '.join(missing)}", where=path, remedy="train again with this version")
+    return meta
 
 
 def _open_data(store: EncodedStore, trace: Path | str, twin: Path | str, fold: Mapping[str, Any]) -> GateData:

@@ -5,8 +5,8 @@ Public names: `BoundarySettings`, `read_settings`, `GateData`, `Measured`, `meas
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple, get_type_hints
 
 import numpy as np
 import pandas as pd
@@ -29,6 +29,7 @@ from gatescope.boundaries.profile import (
     mean_profiles,
 )
 from gatescope.boundaries.verdict import VerdictRule
+from gatescope.config import check_values
 from gatescope.errors import InputError
 from gatescope.resample import bootstrap_means, draw_shifts, interval
 from gatescope.trace.units import DIRECTIONS, UnitStore
@@ -74,18 +75,12 @@ def read_settings(settings: Mapping[str, Any]) -> BoundarySettings:
     Raises
     ------
     InputError
-        If a key is unknown, or the values do not fit each other.
+        If a key is unknown, a value is of another type, or the values do not fit each other.
     """
-    shape, rule = ({field.name for field in fields(kind)} for kind in (ProfileShape, VerdictRule))
-    own = {"shifts", "bootstraps"}
-    unknown = set(settings) - shape - rule - own
-    if unknown:
-        raise InputError(
-            f"unknown {', '.join(sorted(unknown))}",
-            where="config: boundaries",
-            remedy=f"known are {', '.join(sorted(shape | rule | own))}",
-        )
-    picked = [{key: value for key, value in settings.items() if key in names} for names in (shape, rule, own)]
+    shape, rule = get_type_hints(ProfileShape), get_type_hints(VerdictRule)
+    own = {"shifts": int, "bootstraps": int}
+    values = check_values(settings, {**shape, **rule, **own}, "config: boundaries")
+    picked = [{key: value for key, value in values.items() if key in names} for names in (shape, rule, own)]
     return BoundarySettings(ProfileShape(**picked[0]), VerdictRule(**picked[1]), **picked[2])
 
 

@@ -17,7 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from gatescope.errors import InputError
+from gatescope.config import check_lengths
 from gatescope.trace.units import DIRECTIONS, UnitStore
 
 CROSSINGS = ("entry", "exit")
@@ -52,12 +52,7 @@ class ProfileShape:
     dip_bp: int = 25
 
     def __post_init__(self) -> None:
-        if not 0 < self.dip_bp < self.flank_bp <= self.profile_bp:
-            raise InputError(
-                f"dip_bp {self.dip_bp}, flank_bp {self.flank_bp}, profile_bp {self.profile_bp}; "
-                "wanted 0 < dip_bp < flank_bp <= profile_bp",
-                where="config: boundaries",
-            )
+        check_lengths(self.dip_bp, self.flank_bp, self.profile_bp)
 
 
 class Sites(NamedTuple):

@@ -1,14 +1,17 @@
 """Does a forget gate fall where a network reads into an accessible region? The rule, and the answer in words.
 
-The rule was declared before any result was seen, and a p-value never decides alone. One unit per direction,
-*chosen* on the validation contigs, is judged on the test contigs at entry boundaries:
+The rule was declared before any result was seen, and a p-value never decides alone: a small one does not
+support, a large one leaves open. One unit per direction, *chosen* on the validation contigs, is judged on the
+test contigs at entry boundaries, and beside it all units of the untrained network that read in its direction.
+The first line that holds decides:
 
 ==============  ==========================================================================================
 inconclusive    fewer than `min_boundaries` test boundaries, or the stem looks further ahead than
                 `max_lookahead_bp` (the gate could fall because of bases beyond the boundary)
-not supported   the drop is below `small_drop`; or not beyond the circular-shift null (family-wise
-                p > `max_fwer`); or within `small_drop` of the largest drop of any untrained unit
-supported       drop >= `min_drop`, p <= `max_fwer`, and no untrained unit drops by `twin_max_drop`
+not supported   the drop is below `small_drop`, or within `small_drop` of the largest drop of any untrained
+                unit of the direction
+inconclusive    the drop is not told apart from chance: family-wise p > `max_fwer` under circular shifts
+supported       drop >= `min_drop`, and no untrained unit of the direction drops by `twin_max_drop`
 inconclusive    everything between
 ==============  ==========================================================================================
 
@@ -25,6 +28,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from gatescope.boundaries.profile import ProfileShape
 from gatescope.errors import InputError
 from gatescope.files import read_json, write_json
 from gatescope.stages import STAGE_VERSIONS
@@ -85,7 +89,8 @@ class DirectionEvidence:
     p, p_fwer : float
         Circular-shift p-value of the drop, alone and corrected for all `n_units` units of both directions.
     twin_drop, twin_largest_drop : float
-        Drop of the unit of the same index in the untrained twin, and of the twin's most falling unit.
+        Drop of the unit of the same index in the untrained twin, and of the twin's most falling unit of the
+        same direction.
     n_boundaries, n_boundaries_valid : int
         Entry boundaries used.
     n_units : int
@@ -147,9 +152,11 @@ def judge_direction(evidence: DirectionEvidence, rule: VerdictRule, lookahead_bp
             INCONCLUSIVE,
             f"the network looks {lookahead_bp} bp ahead: gates not interpretable at boundaries",
         )
-    for fails, reason in _objections(evidence, rule):
-        if fails:
-            return NOT_SUPPORTED, reason
+    objection = _objection(evidence, rule)
+    if objection:
+        return NOT_SUPPORTED, objection
+    if evidence.p_fwer > rule.max_fwer:
+        return INCONCLUSIVE, "the fall is not told apart from chance"
     if evidence.drop_test < rule.min_drop:
         return INCONCLUSIVE, f"the fall is real but partial (below {rule.min_drop:g})"
     if evidence.twin_largest_drop >= rule.twin_max_drop:
@@ -157,19 +164,21 @@ def judge_direction(evidence: DirectionEvidence, rule: VerdictRule, lookahead_bp
     return SUPPORTED, "deep, beyond chance and absent from the untrained network"
 
 
-def _objections(evidence: DirectionEvidence, rule: VerdictRule) -> list[tuple[bool, str]]:
-    """List what speaks against a fall, each with its words, in the order of the rule."""
-    return [
-        (evidence.drop_test < rule.small_drop, f"the fall is small (below {rule.small_drop:g})"),
-        (evidence.p_fwer > rule.max_fwer, "boundaries placed by chance do as much"),
-        (
-            evidence.drop_test - evidence.twin_largest_drop < rule.small_drop,
-            "the untrained network falls as far",
-        ),
-    ]
+def _objection(evidence: DirectionEvidence, rule: VerdictRule) -> str:
+    """Say which effect size speaks against a fall; empty if none does."""
+    if evidence.drop_test < 0:
+        return "the gate rises"
+    if evidence.drop_test < rule.small_drop:
+        return f"the fall is small (below {rule.small_drop:g})"
+    ahead = evidence.drop_test - evidence.twin_largest_drop
+    if ahead < rule.small_drop:
+        return f"the untrained network falls {'nearly ' if ahead > 0 else ''}as far"
+    return ""
 
 
-def judge_run(directions: dict[str, DirectionEvidence], facts: RunFacts, rule: VerdictRule) -> dict[str, Any]:
+def judge_run(
+    directions: dict[str, DirectionEvidence], facts: RunFacts, rule: VerdictRule, shape: ProfileShape
+) -> dict[str, Any]:
     """Judge a run, and say so in words.
 
     Parameters
@@ -178,6 +187,8 @@ def judge_run(directions: dict[str, DirectionEvidence], facts: RunFacts, rule: V
         By direction name.
     facts : RunFacts
     rule : VerdictRule
+    shape : ProfileShape
+        The lengths behind the drops of `directions`.
 
     Returns
     -------
@@ -201,6 +212,7 @@ def judge_run(directions: dict[str, DirectionEvidence], facts: RunFacts, rule: V
         },
         "n_boundaries": sum(evidence.n_boundaries for evidence in directions.values()),
         "thresholds": asdict(rule),
+        "shape": asdict(shape),
         "lookahead_bp": facts.lookahead_bp,
         "model_sha256": facts.model_sha256,
         "certificate": facts.certificate,
@@ -232,15 +244,23 @@ def _run_sentence(
 
 def _direction_sentence(name: str, evidence: DirectionEvidence, answer: str, reason: str) -> str:
     """Describe one direction: effect size, null, twin, and the clause that decided."""
+    twin = ""
+    if evidence.twin_largest_drop >= 0:
+        twin = f" by more than {evidence.twin_largest_drop:.2f}"
     return (
         f"Reading {_READING[name]} ({answer}: {reason}): the forget gate of unit {evidence.unit} (1 keeps "
-        f"the memory, 0 erases it) falls by {evidence.drop_test:.2f}, from {evidence.flank:.2f} before the "
-        f"boundary to {evidence.forget_min:.2f} at {evidence.offset} bp beyond it, in the mean of "
+        f"the memory, 0 erases it) {_moves(evidence.drop_test)}, from {evidence.flank:.2f} before the "
+        f"boundary to its lowest, {evidence.forget_min:.2f} at {evidence.offset} bp beyond it, in the mean of "
         f"{evidence.n_boundaries} boundaries of test contigs. The same boundaries moved elsewhere give falls "
         f"under {evidence.null_drop_high:.2f} (97.5 % of shifts; p = {evidence.p_fwer:.3g} corrected for "
-        f"{evidence.n_units} units); no unit of the untrained network falls by more than "
-        f"{evidence.twin_largest_drop:.2f}."
+        f"{evidence.n_units} units); no unit of the untrained network that reads in this direction "
+        f"falls{twin}."
     )
+
+
+def _moves(drop: float) -> str:
+    """Put a drop into words; a gate whose lowest value lies above its flank rises."""
+    return f"falls by {drop:.2f}" if drop >= 0 else f"rises by {-drop:.2f}"
 
 
 def _input_sentence(facts: RunFacts) -> str:

@@ -1,11 +1,11 @@
 """How do regions reach a browser? As plain BED for IGV and as bigBed for UCSC.
 
 Public names: `ACCESSIBLE`, `PLANTED`, `RegionFile`, `accessible_regions`, `planted_regions`,
-`write_region_files`.
+`region_files`, `write_region_file`.
 """
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import pybigtools
 
 from gatescope.data.store import EncodedStore
 from gatescope.errors import InputError
-from gatescope.figures import REGION
+from gatescope.figures import REGION, rgb
 from gatescope.files import replacing_file
 from gatescope.genome.regions import read_regions
 
@@ -37,15 +37,20 @@ uint   itemRgb;    "Colour"
 """
 
 
+#: Contig, start, end, and the other columns of BED9 joined.
+_Row = tuple[str, int, int, str]
+
+
 @dataclass(frozen=True)
 class RegionFile:
-    """Name the same regions in both formats, `bed` and `bigbed`, and what they are in words."""
+    """Name the same regions in both formats, `bed` and `bigbed`, say what they are, and hold their rows."""
 
     bed: Path
     bigbed: Path
     label: str
     meaning: str
     colour: str
+    rows: tuple[_Row, ...]
 
 
 def accessible_regions(results: Path) -> pd.DataFrame:
@@ -62,8 +67,10 @@ def planted_regions(results: Path, lengths: Mapping[str, int]) -> pd.DataFrame |
     return read_regions(path, lengths).loc[:, ["chrom", "start", "end"]]
 
 
-def write_region_files(results: Path, lengths: Mapping[str, int]) -> list[RegionFile]:
-    """Write ``browser/regions.{bed,bb}`` and, for planted data, ``browser/planted_regions.{bed,bb}``.
+def region_files(results: Path, lengths: Mapping[str, int]) -> list[RegionFile]:
+    """Describe ``browser/regions.{bed,bb}`` and, for planted data, ``browser/planted_regions.{bed,bb}``.
+
+    Everything is checked and nothing is written.
 
     Parameters
     ----------
@@ -78,38 +85,34 @@ def write_region_files(results: Path, lengths: Mapping[str, int]) -> list[Region
         If a region does not lie within the genome: pybigtools would accept that.
     """
     folder = results / "browser"
-    files = [_write(folder / "regions", *ACCESSIBLE, accessible_regions(results), lengths)]
+    files = [_region_file(folder / "regions", *ACCESSIBLE, accessible_regions(results))]
     planted = planted_regions(results, lengths)
     if planted is not None:
-        files.append(_write(folder / "planted_regions", *PLANTED, planted, lengths))
+        files.append(_region_file(folder / "planted_regions", *PLANTED, planted))
+    for file in files:
+        _check_rows(file.bigbed, file.rows, lengths)
     return files
 
 
-def _write(
-    stem: Path, label: str, meaning: str, colour: str, regions: pd.DataFrame, lengths: Mapping[str, int]
-) -> RegionFile:
-    """Write one set of regions in both formats."""
-    file = RegionFile(Path(f"{stem}.bed"), Path(f"{stem}.bb"), label, meaning, colour)
-    rows = _rows(regions, colour)
-    _check_rows(file.bigbed, rows, lengths)
+def write_region_file(file: RegionFile, lengths: Mapping[str, int]) -> None:
+    """Write what `region_files` describes, in both formats."""
     with replacing_file(file.bed) as partial:
         # no track line: bedtools and bigBed converters choke on one
-        partial.write_text("".join("\t".join(map(str, row)) + "\n" for row in rows), encoding="utf-8")
-    _write_bigbed(file.bigbed, rows, lengths)
-    return file
+        partial.write_text("".join("\t".join(map(str, row)) + "\n" for row in file.rows), encoding="utf-8")
+    _write_bigbed(file.bigbed, file.rows, lengths)
 
 
-def _rows(regions: pd.DataFrame, colour: str) -> list[tuple[str, int, int, str]]:
-    """Return chrom, start, end, and the other columns of BED9 joined; pybigtools wants plain ints."""
-    rgb = ",".join(str(int(colour[k : k + 2], 16)) for k in (1, 3, 5))
+def _region_file(stem: Path, label: str, meaning: str, colour: str, regions: pd.DataFrame) -> RegionFile:
+    """Describe one set of regions; pybigtools wants plain ints."""
     coordinates = zip(regions["chrom"], regions["start"], regions["end"], strict=True)
-    return [
-        (str(chrom), int(start), int(end), f"region_{number}\t1000\t.\t{start}\t{end}\t{rgb}")
+    rows = tuple(
+        (str(chrom), int(start), int(end), f"region_{number}\t1000\t.\t{start}\t{end}\t{rgb(colour)}")
         for number, (chrom, start, end) in enumerate(coordinates, 1)
-    ]
+    )
+    return RegionFile(Path(f"{stem}.bed"), Path(f"{stem}.bb"), label, meaning, colour, rows)
 
 
-def _check_rows(path: Path, rows: list[tuple[str, int, int, str]], lengths: Mapping[str, int]) -> None:
+def _check_rows(path: Path, rows: Sequence[_Row], lengths: Mapping[str, int]) -> None:
     """Refuse what the writer would not."""
     for chrom, start, end, _ in rows:
         if not 0 <= start < end <= lengths.get(chrom, 0):
@@ -121,7 +124,7 @@ def _check_rows(path: Path, rows: list[tuple[str, int, int, str]], lengths: Mapp
             )
 
 
-def _write_bigbed(path: Path, rows: list[tuple[str, int, int, str]], lengths: Mapping[str, int]) -> None:
+def _write_bigbed(path: Path, rows: Sequence[_Row], lengths: Mapping[str, int]) -> None:
     """Write a bigBed under a name that ends in .bb, as pybigtools demands, and read it back."""
     with replacing_file(path) as partial, tempfile.TemporaryDirectory(dir=path.parent) as folder:
         named = Path(folder) / path.name

@@ -11,6 +11,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from gatescope.boundaries.profile import ProfileShape
 from gatescope.browser.evidence import Record, RunEvidence, SampleEvidence
 from gatescope.browser.places import Place
 from gatescope.browser.tracks import DIRECTION_WORDS
@@ -126,7 +127,10 @@ def runs_table(runs: Sequence[RunEvidence]) -> Table:
                 run.model["seed"],
             )
         )
-    note = "A run is one network: model, fold and seed. All contigs that are not named here were trained on."
+    note = (
+        "A run is one network: model, fold and seed. Contigs that are not named here were trained on, but for "
+        "those shorter than a training window."
+    )
     return Table(columns, rows, note)
 
 
@@ -138,8 +142,8 @@ def filters_table(meta: Record) -> Table:
     return Table(("step", "kept", "left out", "why left out"), rows)
 
 
-def places_table(places: Sequence[Place]) -> Table:
-    """List the boundaries of the genome view."""
+def places_table(places: Sequence[Place], shape: ProfileShape) -> Table:
+    """List the boundaries of the genome view, measured with `shape`."""
     columns = ("boundary", "direction", "unit", "gate before", "lowest after", "falls by")
     rows = [
         (
@@ -154,7 +158,8 @@ def places_table(places: Sequence[Place]) -> Table:
     ]
     note = (
         "A boundary at position p lies between the bases p and p + 1 (counting from 1). Gate before: mean "
-        "over the 25 to 250 bases read before it. Lowest after: minimum over the 25 bases read beyond it."
+        f"over the bases read {shape.dip_bp + 1} to {shape.flank_bp} before it, counting from 1. Lowest after: "
+        f"minimum over the first {shape.dip_bp} bases read beyond it."
     )
     return Table(columns, rows, note)
 
@@ -183,7 +188,7 @@ def files_table() -> Table:
     return Table(
         ("file", "what it is"),
         [
-            ("browser/igv_session.xml", "all tracks in IGV: open it from this folder, no server needed"),
+            ("browser/igv_session.xml", "the tracks in IGV: open it from this folder, no server needed"),
             (
                 "browser/hub.txt",
                 "track hub for the UCSC browser: put the results folder on a public https address first",

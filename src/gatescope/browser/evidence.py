@@ -1,6 +1,6 @@
 """What is there to report? The files of a sample, read whole; what is missing is an error, not a blank.
 
-Public names: `Record`, `Row`, `RunEvidence`, `SampleEvidence`, `read_evidence`.
+Public names: `Record`, `Row`, `RunEvidence`, `SampleEvidence`, `read_evidence`, `read_record`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -103,9 +103,9 @@ def read_evidence(results: Path, runs: Sequence[str]) -> SampleEvidence:
         If a file is missing, cannot be read, or lacks a column.
     """
     return SampleEvidence(
-        preflight=_record(results / "data" / "preflight.json"),
-        meta=_record(results / "data" / "encoded" / "meta.json"),
-        verdict=_record(results / "boundaries" / "verdict.json"),
+        preflight=read_record(results / "data" / "preflight.json"),
+        meta=read_record(results / "data" / "encoded" / "meta.json"),
+        verdict=read_record(results / "boundaries" / "verdict.json"),
         runs=tuple(_read_run(results, run) for run in runs),
     )
 
@@ -115,18 +115,25 @@ def _read_run(results: Path, run: str) -> RunEvidence:
     model, boundaries = results / "model" / run, results / "boundaries" / run
     return RunEvidence(
         name=run,
-        model=_record(model / "model.json"),
+        model=read_record(model / "model.json"),
         curve=_table(model / "training.csv", ",", _CURVE),
         scores=_rows(_table(model / "evaluation.tsv", "\t", _SCORES)),
-        evaluation=_record(model / "evaluation.json"),
-        verdict=_record(boundaries / "verdict.json"),
-        summary=_record(results / "trace" / run / "summary.json"),
+        evaluation=read_record(model / "evaluation.json"),
+        verdict=read_record(boundaries / "verdict.json"),
+        summary=read_record(results / "trace" / run / "summary.json"),
         designs=_rows(_table(results / "design" / run / "designs.tsv", "\t", _DESIGNS)),
         profile=boundaries / "profile.svg",
     )
 
 
-def _record(path: Path) -> Record:
+def read_record(path: Path) -> Record:
+    """Read a JSON object.
+
+    Raises
+    ------
+    InputError
+        If the file is missing or holds anything else.
+    """
     content = read_json(path)
     if not isinstance(content, Mapping):
         raise InputError("not a JSON object", where=path, remedy=_AGAIN)

@@ -4,13 +4,12 @@ Public names: `hub`.
 """
 
 import logging
-import os
 import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from gatescope.browser.bed import RegionFile, write_region_files
+from gatescope.browser.bed import RegionFile, region_files, write_region_file
 from gatescope.browser.igv import write_session
 from gatescope.browser.places import strongest_places
 from gatescope.browser.tracks import (
@@ -18,12 +17,13 @@ from gatescope.browser.tracks import (
     Track,
     check_track,
     gate_tracks,
+    link_from,
     prediction_tracks,
     sample_tracks,
 )
 from gatescope.browser.twobit import write_twobit
 from gatescope.errors import InputError
-from gatescope.figures import GATE_COLOURS
+from gatescope.figures import GATE_COLOURS, rgb
 from gatescope.files import replacing_file
 from gatescope.genome.fasta import Genome
 
@@ -70,7 +70,7 @@ def hub(
     Raises
     ------
     InputError
-        If a track is missing or belongs to another genome.
+        If a track is missing or belongs to another genome, or no boundary can be shown; nothing is written.
 
     References
     ----------
@@ -78,24 +78,18 @@ def hub(
     """
     results = Path(results)
     reference = Genome(genome)
-    tracks = sample_tracks(results)
-    for track in [*tracks, *(track for run in runs for track in _tracks_of(results, run))]:
-        check_track(track, reference.lengths, genome)
-    regions = write_region_files(results, reference.lengths)
+    lengths = reference.lengths
+    for track in [*sample_tracks(results), *(track for run in runs for track in _tracks_of(results, run))]:
+        check_track(track, lengths, genome)
+    regions = region_files(results, lengths)
+    locus = strongest_places(results, runs[0], 1)[0].locus(lengths, _OPENING_BP)
+    stanzas = [*_header(sample, ucsc_genome, locus), *_track_stanzas(results, runs, regions)]
+    _refuse_same_names(stanzas)
+    # the assembly first: what does not fit in a .2bit shows while it is written
     if not ucsc_genome:
         write_twobit(results / "browser" / "genome.2bit", reference)
-    locus = strongest_places(results, runs[0], 1)[0].locus(reference.lengths, _OPENING_BP)
-    stanzas = [
-        *_header(sample, ucsc_genome, locus),
-        *(
-            stanza
-            for number, run in enumerate(runs)
-            for stanza in _run_stanzas(results, run, is_first=number == 0)
-        ),
-        *(_region_stanza(file) for file in regions),
-        *(_signal_stanza(results, f"sample {track.label}", track) for track in tracks),
-    ]
-    _refuse_same_names(stanzas)
+    for file in regions:
+        write_region_file(file, lengths)
     with replacing_file(results / "browser" / "hub.txt") as partial:
         partial.write_text(_render(stanzas), encoding="utf-8")
     write_session(results, genome, runs, regions, locus)
@@ -136,6 +130,16 @@ def _header(sample: str, ucsc_genome: str, locus: str) -> list[Stanza]:
     return [hub_stanza, assembly]
 
 
+def _track_stanzas(results: Path, runs: Sequence[str], regions: Sequence[RegionFile]) -> list[Stanza]:
+    """Return the stanzas of every run, then those of the sample."""
+    of_runs = [_run_stanzas(results, run, is_first=number == 0) for number, run in enumerate(runs)]
+    return [
+        *(stanza for stanzas in of_runs for stanza in stanzas),
+        *(_region_stanza(file) for file in regions),
+        *(_signal_stanza(results, f"sample {track.label}", track) for track in sample_tracks(results)),
+    ]
+
+
 def _run_stanzas(results: Path, run: str, *, is_first: bool) -> list[Stanza]:
     """Return one super track with a container per gate, and the predictions; only the first run is open."""
     parent = f"run {run}"
@@ -167,7 +171,7 @@ def _container(results: Path, run: str, gate: str, aggregation: str, parent: str
         ("longLabel", f"{word} gate, {_AGGREGATIONS[aggregation]}, fwd and rev"),
         ("aggregate", "transparentOverlay"),
         ("showSubtrackColorOnUi", "on"),
-        ("color", _rgb(GATE_COLOURS[gate])),
+        ("color", rgb(GATE_COLOURS[gate])),
         *_scale(gate_tracks(results, run, gate, aggregation)[0]),
         ("visibility", "full" if (gate, aggregation) in _OPEN else "hide"),
     ]
@@ -178,8 +182,8 @@ def _container(results: Path, run: str, gate: str, aggregation: str, parent: str
             ("type", "bigWig 0 1"),
             ("shortLabel", _cut(track.short, _SHORT)),
             ("longLabel", _cut(track.meaning, _LONG)),
-            ("color", _rgb(track.colour)),
-            ("bigDataUrl", _link(results, track.path)),
+            ("color", rgb(track.colour)),
+            ("bigDataUrl", link_from(results / "browser", track.path)),
         ]
         for track in gate_tracks(results, run, gate, aggregation)
     ]
@@ -194,10 +198,10 @@ def _signal_stanza(results: Path, name: str, track: Track, *parent: tuple[str, s
         ("type", "bigWig" if track.limits is None else f"bigWig {track.limits[0]:g} {track.limits[1]:g}"),
         ("shortLabel", _cut(track.short, _SHORT)),
         ("longLabel", _cut(track.meaning, _LONG)),
-        ("color", _rgb(track.colour)),
+        ("color", rgb(track.colour)),
         *_scale(track),
         ("visibility", "full"),
-        ("bigDataUrl", _link(results, track.path)),
+        ("bigDataUrl", link_from(results / "browser", track.path)),
     ]
 
 
@@ -251,13 +255,3 @@ def _cut(text: str, most: int) -> str:
     """Put a label on one line of at most `most` characters."""
     line = " ".join(text.split())
     return line if len(line) <= most else line[: most - 1].rstrip() + "~"
-
-
-def _rgb(colour: str) -> str:
-    """Turn ``#rrggbb`` into ``R,G,B``."""
-    return ",".join(str(int(colour[k : k + 2], 16)) for k in (1, 3, 5))
-
-
-def _link(results: Path, path: Path) -> str:
-    """Return the URL of `path` relative to the hub."""
-    return Path(os.path.relpath(path, results / "browser")).as_posix()

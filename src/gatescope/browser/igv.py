@@ -3,13 +3,13 @@
 Public names: `write_session`.
 """
 
-import os
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 from pathlib import Path
 
 from gatescope.browser.bed import RegionFile
-from gatescope.browser.tracks import Track, gate_tracks, prediction_tracks, sample_tracks
+from gatescope.browser.tracks import Track, gate_tracks, link_from, prediction_tracks, sample_tracks
+from gatescope.figures import rgb
 from gatescope.files import replacing_file
 
 _GATE_HEIGHT, _REGION_HEIGHT = 40, 30
@@ -48,8 +48,8 @@ def write_session(
     resources = ElementTree.SubElement(session, "Resources")
     panel = ElementTree.SubElement(session, "Panel", name="DataPanel")
     for track, name in _named_tracks(results, runs):
-        _add_resource(resources, _link(track.path, folder), "bw")
-        _add_signal(panel, _link(track.path, folder), track, name)
+        _add_resource(resources, link_from(folder, track.path), "bw")
+        _add_signal(panel, link_from(folder, track.path), track, name)
     for file in regions:
         _add_resource(resources, file.bed.name, "bed")
         ElementTree.SubElement(
@@ -97,8 +97,7 @@ def _add_signal(panel: ElementTree.Element, link: str, track: Track, name: str) 
 
 def _look(link: str, name: str, colour: str, height: int) -> dict[str, str]:
     """Return what every track has; without altColor igv.js 3.1 reads the colour ``rgb(null)``."""
-    rgb = ",".join(str(int(colour[k : k + 2], 16)) for k in (1, 3, 5))
-    return {"id": link, "name": name, "color": rgb, "altColor": rgb, "height": str(height)}
+    return {"id": link, "name": name, "color": rgb(colour), "altColor": rgb(colour), "height": str(height)}
 
 
 def _reference(results: Path, genome: Path) -> str:
@@ -109,9 +108,4 @@ def _reference(results: Path, genome: Path) -> str:
     if is_compressed and not Path(f"{path}.gzi").is_file() and twobit.is_file():
         return twobit.name
     is_inside = path.is_relative_to(results.resolve())
-    return _link(path, results.resolve() / "browser") if is_inside else str(path)
-
-
-def _link(path: Path, folder: Path) -> str:
-    """Return `path` relative to the session."""
-    return Path(os.path.relpath(path, folder)).as_posix()
+    return link_from(results.resolve() / "browser", path) if is_inside else str(path)

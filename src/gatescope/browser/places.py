@@ -1,10 +1,10 @@
 """Where should a person look first? The boundaries at which the forget gate falls furthest.
 
-Public names: `Place`, `strongest_places`.
+Public names: `Place`, `profile_shape`, `strongest_places`.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,10 +22,11 @@ from gatescope.boundaries.profile import (
     offsets_of,
 )
 from gatescope.browser.bed import accessible_regions
+from gatescope.browser.evidence import Record, read_record
 from gatescope.browser.tracks import Track, gate_tracks
 from gatescope.data.store import EncodedStore
 from gatescope.errors import InputError
-from gatescope.files import read_json
+from gatescope.genome.contigs import name_list
 from gatescope.trace.units import DIRECTIONS
 
 log = logging.getLogger(__name__)
@@ -79,12 +80,25 @@ class Place:
         return f"{self.chrom}:{start + 1}-{end}"
 
 
+def profile_shape(verdict: Record) -> ProfileShape:
+    """Return the lengths that the boundaries stage measured a run's profiles with.
+
+    Parameters
+    ----------
+    verdict : Record
+        ``boundaries/{run}/verdict.json``.
+    """
+    shape = verdict["shape"]
+    return ProfileShape(**{name: shape[name] for name in ("profile_bp", "flank_bp", "dip_bp")})
+
+
 def strongest_places(results: Path, run: str, count: int, *, apart_bp: int = 0) -> list[Place]:
     """Return the entry boundaries on test contigs where the selected unit's forget gate falls furthest.
 
     The fall is `gatescope.boundaries.profile.drop` of the single boundary: mean over the flank read before
-    it, minus the minimum just beyond it. Both directions compete. Boundaries without a gate value
-    (a gap in the track) are left out, and their number is logged.
+    it, minus the minimum just beyond it, over the lengths of the run's verdict. Both directions compete. Left
+    out, and logged, are boundaries without a gate value (a gap in the track) and contigs with a colon in their
+    name (``HLA-A*01:01``), whose places a genome browser cannot read.
 
     Parameters
     ----------
@@ -102,9 +116,10 @@ def strongest_places(results: Path, run: str, count: int, *, apart_bp: int = 0) 
         If no boundary on a test contig can be used.
     """
     store = EncodedStore(results / "data" / "encoded")
-    model = read_json(results / "model" / run / "model.json")
-    lengths = {contig: store.lengths[contig] for contig in model["fold"]["test"]}
-    regions, shape = accessible_regions(results), ProfileShape()
+    model = read_record(results / "model" / run / "model.json")
+    lengths = {contig: store.lengths[contig] for contig in _readable(model["fold"]["test"])}
+    regions = accessible_regions(results)
+    shape = profile_shape(read_record(results / "boundaries" / run / "verdict.json"))
     candidates: list[Place] = []
     for track in gate_tracks(results, run, "forget_gate", "boundary_unit"):
         direction = DIRECTIONS.index(track.direction)
@@ -113,11 +128,20 @@ def strongest_places(results: Path, run: str, count: int, *, apart_bp: int = 0) 
     chosen = _spread(sorted(candidates, key=lambda place: -place.fall), count, apart_bp)
     if not chosen:
         raise InputError(
-            f"no region boundary with gate values on the test contigs ({', '.join(lengths)})",
+            f"no region boundary with gate values on the test contigs ({', '.join(model['fold']['test'])})",
             where=results / "trace" / run,
-            remedy="choose test contigs that hold accessible regions away from the contig's ends",
+            remedy="choose test contigs that hold accessible regions away from the contig's ends, "
+            "and have no colon in their names",
         )
     return chosen
+
+
+def _readable(contigs: Sequence[str]) -> list[str]:
+    """Leave out contigs whose places cannot be written as ``chrom:start-end``."""
+    with_colon = [contig for contig in contigs if ":" in contig]
+    if with_colon:
+        log.info("no boundary of %s is shown: a colon in its name", name_list(with_colon))
+    return [contig for contig in contigs if contig not in with_colon]
 
 
 def _places(track: Track, sites: Sites, lengths: Mapping[str, int], shape: ProfileShape) -> list[Place]:

@@ -7,7 +7,7 @@ import importlib.resources
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,10 @@ from markupsafe import Markup
 from gatescope import __version__
 from gatescope.browser import content
 from gatescope.browser.evidence import SampleEvidence, read_evidence
+from gatescope.browser.places import profile_shape
 from gatescope.browser.runs import run_part
 from gatescope.browser.view import View, embedded_view, igv_script, igv_version
+from gatescope.config import read_section
 from gatescope.errors import InputError
 from gatescope.files import replacing_file
 from gatescope.genome.contigs import name_list
@@ -83,7 +85,7 @@ def report(
     InputError
         If a setting is unknown, or a file is missing or incomplete.
     """
-    options = _read_settings(settings or {})
+    options = read_section(ReportSettings, settings or {}, "config: browser")
     results, genome = Path(results), Path(genome)
     evidence = read_evidence(results, runs)
     view = embedded_view(results, genome, runs[0], count=options.boundaries, window_bp=options.window_bp)
@@ -93,16 +95,6 @@ def report(
         partial.write_text(_render(page, view), encoding="utf-8")
     log.info("report.html: %d runs, %d boundaries, %.1f MB; open it in any web browser",
              len(evidence.runs), len(view.places), path.stat().st_size / 1e6)  # fmt: skip
-
-
-def _read_settings(settings: Mapping[str, Any]) -> ReportSettings:
-    known = [field.name for field in fields(ReportSettings)]
-    unknown = [key for key in settings if key not in known]
-    if unknown:
-        raise InputError(
-            f"unknown {', '.join(unknown)}", where="config: browser", remedy=f"known are {', '.join(known)}"
-        )
-    return ReportSettings(**settings)
 
 
 def _page(
@@ -125,7 +117,7 @@ def _page(
         "folds": content.folds_table(evidence.preflight),
         "filters": content.filters_table(evidence.meta),
         "runs": [run_part(run, number) for number, run in enumerate(evidence.runs, 1)],
-        "places": content.places_table(view.places),
+        "places": content.places_table(view.places, profile_shape(evidence.runs[0].verdict)),
         "view_run": view.run,
         "view_note": _view_note(evidence, view),
         "window_words": f"{options.window_bp:,} bases",
@@ -139,7 +131,11 @@ def _view_note(evidence: SampleEvidence, view: View) -> str:
     """Say what is not in the view."""
     others = [run.name for run in evidence.runs if run.name != view.run]
     note = "Gates are drawn from 0 to 1. Zoomed out, a pixel sums up several bases: zoom in for exact values."
-    return f"{note} The view of {name_list(others)} is in browser/igv_session.xml." if others else note
+    if not others:
+        return note
+    return (
+        f"{note} browser/igv_session.xml shows the chosen units and the predictions of {name_list(others)}."
+    )
 
 
 def _render(page: dict[str, Any], view: View) -> str:

@@ -146,8 +146,8 @@ def _boundary_table(directions: Record) -> Table:
         ("falls in the untrained network", *(f"{each['twin_largest_drop']:.2f}" for each in found)),
     ]
     note = (
-        "Mean over entry boundaries. By chance: at the same boundaries moved elsewhere. Untrained network: "
-        "its most falling unit."
+        "Mean over entry boundaries; a negative fall is a rise. By chance: at the same boundaries moved "
+        "elsewhere. Untrained network: its most falling unit of the same direction."
     )
     return Table(("", *(f"{name} ({DIRECTION_WORDS[name]})" for name in directions)), rows, note)
 

@@ -1,10 +1,11 @@
 """Which tracks does a person open, and what does each one say? Names, colours, scales.
 
 Public names: `DIRECTION_WORDS`, `GATE_WORDS`, `Track`, `gate_tracks`, `prediction_tracks`,
-`sample_tracks`, `check_track`.
+`sample_tracks`, `check_track`, `link_from`.
 """
 
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Literal
 
 from gatescope.atac.bigwig import bigwig_lengths
 from gatescope.errors import InputError
-from gatescope.figures import GATE_COLOURS
+from gatescope.figures import GATE_COLOURS, tint
 from gatescope.files import read_json
 
 DIRECTION_WORDS = {"fwd": "left to right", "rev": "right to left"}
@@ -146,6 +147,11 @@ def check_track(track: Track, lengths: Mapping[str, int], genome: Path | str) ->
             )
 
 
+def link_from(folder: Path, path: Path) -> str:
+    """Return `path` as a hub or session that lies in `folder` names it."""
+    return Path(os.path.relpath(path, folder)).as_posix()
+
+
 def _gate_track(folder: Path, gate: str, direction: str, aggregation: str) -> Track:
     """Describe one gate track; the unit's number is in the sidecar."""
     path = _existing(folder / f"{gate}.{direction}.{aggregation}.bw")
@@ -156,7 +162,7 @@ def _gate_track(folder: Path, gate: str, direction: str, aggregation: str) -> Tr
         path,
         f"{word} gate {direction}, {what}",
         f"{word} gate, read {DIRECTION_WORDS[direction]}, {what}; {GATE_WORDS[gate]}",
-        GATE_COLOURS[gate] if direction == "fwd" else _tint(GATE_COLOURS[gate]),
+        GATE_COLOURS[gate] if direction == "fwd" else tint(GATE_COLOURS[gate]),
         window_function=_WINDOW_FUNCTION[gate],
         gate=gate,
         direction=direction,
@@ -184,7 +190,7 @@ def _prediction_track(folder: Path, target: str) -> Track:
     return Track(
         _existing(folder / f"predicted_{target}.bw"),
         f"predicted {target}",
-        f"{meaning} for contigs the network never saw",
+        f"{meaning} on contigs it was not trained on",
         _PREDICTED,
         limits=(0.0, 1.0) if target == "state" else None,
     )
@@ -195,9 +201,3 @@ def _existing(path: Path) -> Path:
     if not path.is_file():
         raise InputError("track is missing", where=path, remedy="run the workflow to the end")
     return path
-
-
-def _tint(colour: str, towards_white: float = 0.45) -> str:
-    """Return a lighter shade: same gate, other direction."""
-    channels = (int(colour[k : k + 2], 16) for k in (1, 3, 5))
-    return "#" + "".join(f"{round(value + (255 - value) * towards_white):02x}" for value in channels)

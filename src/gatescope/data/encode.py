@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from gatescope.atac.bigwig import check_bigwig_contigs
 from gatescope.data.background import GcMatch, match_gc, tile_background
 from gatescope.data.inputs import (
     TrackSource,
-    check_bigwig_contigs,
     check_folds_have_peaks,
     read_track,
     track_sources,
@@ -55,7 +55,7 @@ def encode(
     peaks : path
         BED3+ or narrowPeak; overlapping and repeated peaks are merged.
     output : path
-        Folder to write; one that is already there is replaced.
+        Folder to write; an encoded store that is already there is replaced, anything else refused.
     folds : mapping
         Fold name -> ``{"test": [contigs], "valid": [contigs]}``.
     exclusion_list : path, optional
@@ -65,13 +65,13 @@ def encode(
         Extra input tracks, name -> bigWig path, or ``path:zero`` where a missing value means 0.
     exclude_contigs : iterable of str
         Contigs to leave out of the store altogether.
-    window_bp : int, default 1024
+    window_bp : int, default 1500
         Length of the windows the network will read in training. A peak whose window (centred on its summit)
         would run off its contig is not trained on; its bases keep their state.
     background_ratio : float, default 1
         Background windows per peak.
     max_unknown_fraction : float, default 0.1
-        Windows with a larger share of unknown bases are dropped.
+        Windows, around peaks as well, with a larger share of unknown bases are dropped.
     seed : int
         Decides which of the GC-matched background windows are taken.
 
@@ -86,7 +86,9 @@ def encode(
     Each filter's counts are logged and kept in ``meta.json``. Equal inputs and parameters give the same
     bytes, whatever folder the inputs lie in.
     """
-    _check_shares(background_ratio, max_unknown_fraction)
+    if not 0 <= background_ratio < np.inf:
+        what = f"{background_ratio} is no ratio"
+        raise InputError(what, where="background_ratio", remedy="give a number >= 0")
     exclude_contigs, sources, funnel = tuple(exclude_contigs), track_sources(tracks), Funnel()
     land = read_landscape(genome, peaks, exclusion_list, exclude_contigs, funnel)
     splits = read_folds(folds, land.lengths)
@@ -124,17 +126,6 @@ def encode(
     log.info("encoded %d contigs, %d bp, as %s", len(land.lengths), sum(land.lengths.values()), output)
 
 
-def _check_shares(background_ratio: float, max_unknown_fraction: float) -> None:
-    """Refuse parameters that mean nothing."""
-    if not 0 <= background_ratio < np.inf:
-        raise InputError(
-            f"{background_ratio} is no ratio", where="background_ratio", remedy="give a number >= 0"
-        )
-    if not 0 <= max_unknown_fraction <= 1:
-        remedy = "give a number between 0 and 1"
-        raise InputError(f"{max_unknown_fraction} is no share", where="max_unknown_fraction", remedy=remedy)
-
-
 def _background_candidates(
     land: Landscape, window_bp: int, max_unknown_fraction: float, funnel: Funnel
 ) -> pd.DataFrame:
@@ -149,7 +140,7 @@ def _background_candidates(
         n_tiles, n_clear = n_tiles + len(tiles), n_clear + int(clear.sum())
     table = pd.concat(kept, ignore_index=True)
     funnel.add("background tiles", n_clear, n_tiles - n_clear, "they touch a peak or an excluded region")
-    why = f"more than {max_unknown_fraction:.0%} of the window is unknown bases"
+    why = f"more than {max_unknown_fraction:.0%} of the window is unknown bases, or no base is known"
     funnel.add("background unknown bases", len(table), n_clear - len(table), why)
     return table.assign(end=table["start"] + window_bp, summit=table["start"] + window_bp // 2)
 

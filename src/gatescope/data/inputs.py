@@ -1,12 +1,9 @@
 """Do the user's files speak of the same genome? Checks that preflight and encode share.
 
-Public names: `TrackSource`, `track_sources`, `kept_lengths`, `check_bigwig_contigs`,
-`check_folds_have_peaks`, `read_track`.
+Public names: `TrackSource`, `track_sources`, `check_folds_have_peaks`, `read_track`.
 """
 
-import logging
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,16 +11,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from gatescope.atac.bigwig import bigwig_lengths, read_bigwig
+from gatescope.atac.bigwig import read_bigwig
 from gatescope.errors import InputError
 from gatescope.files import read_json
-from gatescope.genome.contigs import contig_hint, name_list
 from gatescope.genome.folds import Fold
-
-log = logging.getLogger(__name__)
-
-_RESERVED = ("sequence", "codes", "state", "cuts")
-_ZERO = ":zero"
+from gatescope.samples import GAPS_ARE_ZERO, check_track_name
 
 
 @dataclass(frozen=True)
@@ -52,58 +44,9 @@ def track_sources(tracks: Mapping[str, str | Path] | None) -> list[TrackSource]:
     Raises
     ------
     InputError
-        If a name cannot be used, or a file does not exist.
+        If a name cannot be used, a file does not exist, or a sidecar cannot be read.
     """
     return [_track_source(name, str(value)) for name, value in (tracks or {}).items()]
-
-
-def kept_lengths(lengths: Mapping[str, int], exclude_contigs: Iterable[str]) -> dict[str, int]:
-    """Return the contigs of the genome that remain, in its order.
-
-    A name that the genome does not have is allowed (it may stand in the other files) but said aloud.
-
-    Raises
-    ------
-    InputError
-        If none remains.
-    """
-    excluded = set(exclude_contigs)
-    for contig in sorted(excluded - set(lengths)):
-        log.warning("excluded contig %r is not in the genome (which has %s)", contig, name_list(lengths, 3))
-    kept = {contig: length for contig, length in lengths.items() if contig not in excluded}
-    if not kept:
-        raise InputError("every contig of the genome is excluded", where="exclude_contigs")
-    return kept
-
-
-def check_bigwig_contigs(path: Path | str, lengths: Mapping[str, int], genome: Path | str) -> None:
-    """Check that a bigWig knows every contig, at its length; further contigs in it do no harm.
-
-    Raises
-    ------
-    InputError
-        If a contig is missing or has another length.
-    """
-    found = bigwig_lengths(path)
-    if any(contig in found for contig in lengths):
-        cause = "the program that wrote it leaves out contigs without data"
-    else:
-        cause = contig_hint(found, lengths)
-    for contig, length in lengths.items():
-        if contig not in found:
-            raise InputError(
-                f"no contig {contig!r} of {genome} (it has {name_list(found, 3)})",
-                where=path,
-                cause=cause,
-                remedy="make the track on this genome, or list the contig under exclude_contigs",
-            )
-        if found[contig] != length:
-            raise InputError(
-                f"contig {contig} is {found[contig]} bp long, in {genome} {length} bp",
-                where=path,
-                cause="another assembly",
-                remedy="make the track on this genome",
-            )
 
 
 def check_folds_have_peaks(folds: Mapping[str, Fold], peaks: pd.DataFrame, where: Path | str) -> None:
@@ -168,7 +111,7 @@ def read_track(
             f"no value on {gaps_scored} of {int(scored.sum())} scored bases of {contig}, first at {first}",
             where=f"track {source.name} ({source.path})",
             cause="the file leaves out bases without signal",
-            remedy=f"if no value means 0 write {source.name}={source.path}{_ZERO}, "
+            remedy=f"if no value means 0 write {source.name}={source.path}{GAPS_ARE_ZERO}, "
             "else fill the gaps or put them on the exclusion list",
         )
     if np.isinf(values).any():
@@ -178,15 +121,20 @@ def read_track(
 
 def _track_source(name: str, value: str) -> TrackSource:
     """Check one declaration."""
-    if name in _RESERVED or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", name):
-        raise InputError(
-            f"{name!r} cannot name a track",
-            where="tracks",
-            remedy=f"use letters, digits, _ and -, a letter first, and none of {', '.join(_RESERVED)}",
-        )
-    path = Path(value.removesuffix(_ZERO))
+    check_track_name(name, "tracks")
+    path = Path(value.removesuffix(GAPS_ARE_ZERO))
     if not path.is_file():
         raise InputError("file does not exist", where=path, remedy=f"correct the path of track {name}")
-    sidecar = path.with_name(path.name + ".json")
-    declared = sidecar.is_file() and read_json(sidecar).get("gaps") == "zero"
-    return TrackSource(name=name, path=path, gaps_are_zero=declared or value.endswith(_ZERO))
+    is_declared = value.endswith(GAPS_ARE_ZERO) or _declares_zero(path.with_name(path.name + ".json"))
+    return TrackSource(name=name, path=path, gaps_are_zero=is_declared)
+
+
+def _declares_zero(sidecar: Path) -> bool:
+    """Tell whether a track's sidecar, if there is one, says that gaps are zero."""
+    if not sidecar.is_file():
+        return False
+    content = read_json(sidecar)
+    if not isinstance(content, dict):
+        remedy = "mend or remove it; it belongs to the track beside it"
+        raise InputError("not a JSON object", where=sidecar, remedy=remedy)
+    return content.get("gaps") == "zero"

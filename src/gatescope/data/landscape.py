@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from gatescope.data.inputs import kept_lengths
 from gatescope.data.store import NOT_SCORED
 from gatescope.errors import InputError
+from gatescope.genome.contigs import kept_lengths
 from gatescope.genome.fasta import Genome
 from gatescope.genome.regions import is_overlapping, merge_regions, read_regions
 from gatescope.genome.sequence import UNKNOWN, gc_fraction
@@ -120,7 +120,7 @@ def usable_peaks(
     window_bp : int
         Length of the window around a peak's summit.
     max_unknown_fraction : float
-        Largest share of unknown bases in a window.
+        Largest share of unknown bases in a window; one that is all unknown is never usable.
     where : path
         Peak file, for the message.
     funnel : Funnel
@@ -134,10 +134,13 @@ def usable_peaks(
     Raises
     ------
     InputError
-        If none is left, or `window_bp` is no length.
+        If none is left, `window_bp` is no length, or `max_unknown_fraction` no share.
     """
     if window_bp < 1:
         raise InputError(f"{window_bp} bp is no length", where="window_bp", remedy="give a number >= 1")
+    if not 0 <= max_unknown_fraction <= 1:
+        remedy = "give a number between 0 and 1"
+        raise InputError(f"{max_unknown_fraction} is no share", where="max_unknown_fraction", remedy=remedy)
     is_clear = ~is_overlapping(land.peaks, land.excluded)
     peaks = _keep(land.peaks, is_clear, "exclusion list", "they touch an excluded region", funnel)
     left = peaks["summit"].to_numpy() - window_bp // 2
@@ -145,8 +148,10 @@ def usable_peaks(
     why = f"the {window_bp}-bp window around the summit runs off the contig"
     peaks = _keep(peaks, (left >= 0) & (left + window_bp <= lengths), "contig ends", why, funnel)
     unknown, gc = _composition(land, peaks, window_bp)
-    why = f"more than {max_unknown_fraction:.0%} of the window is unknown bases"
-    peaks = _keep(peaks.assign(gc=gc), unknown <= max_unknown_fraction, "unknown bases", why, funnel)
+    # a window without any known base has no GC content to match
+    is_known = (unknown <= max_unknown_fraction) & np.isfinite(gc)
+    why = f"more than {max_unknown_fraction:.0%} of the window is unknown bases, or no base is known"
+    peaks = _keep(peaks.assign(gc=gc), is_known, "unknown bases", why, funnel)
     if peaks.empty:
         lost = "; ".join(
             f"{row['dropped']} because {row['why']}" for row in funnel.rows[-3:] if row["dropped"]

@@ -1,6 +1,6 @@
 """Do the input files fit each other, and what will it cost? Answered in seconds, before anything expensive.
 
-Public names: `preflight`, `Cost`, `predict_cost`.
+Public names: `preflight`, `RunSize`, `Cost`, `predict_cost`.
 """
 
 import logging
@@ -14,19 +14,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gatescope.atac.bigwig import read_bigwig
-from gatescope.atac.cuts import cuts, is_bigwig
-from gatescope.atac.fragments import read_fragments
+from gatescope.atac.bigwig import check_bigwig_contigs, read_bigwig
+from gatescope.atac.cuts import cuts, is_bigwig, refuse_no_cuts
+from gatescope.atac.fragments import Duplicates, read_fragments
 from gatescope.atac.shift import Tn5Shift
+from gatescope.config import read_section
 from gatescope.data.inputs import (
     TrackSource,
-    check_bigwig_contigs,
     check_folds_have_peaks,
     read_track,
     track_sources,
 )
 from gatescope.data.landscape import Funnel, Landscape, read_landscape, usable_peaks
 from gatescope.data.store import NOT_SCORED
+from gatescope.errors import InputError
 from gatescope.files import write_json
 from gatescope.genome.folds import Fold, read_folds
 from gatescope.genome.sequence import UNKNOWN
@@ -34,67 +35,106 @@ from gatescope.stages import STAGE_VERSIONS
 
 log = logging.getLogger(__name__)
 
-_MAX_UNKNOWN_FRACTION = 0.1  # encode's default; its own setting decides there
 _LEAST_ENRICHMENT = 2.0  # cuts in peaks over what their share of the genome would give by chance
 
-# The default network (15-bp stem, 32 units per direction) on two cores of a server: measured, rounded.
-_TRAIN_US_PER_BASE = 3.0  # forward and backward, one base of one window
-_TRACE_US_PER_BASE = 10.0  # one pass over one base in both directions, six tracks written
-_BASES_TRAINED = 8 * 4800  # default epochs x windows per epoch, times window_bp
-_ABLATED_SHARE = 0.35  # time of the twin without recurrence, against the run
-_TRACK_BYTES_PER_BP = 3.5  # bigWig of a gate at three decimals, with zoom levels
-_UNITS_BYTES_PER_BP = 2 * 32 * 4  # directions x units x float32
+# One thread of a server, stem of 48 channels: measured, rounded.
+_STEM_US = 1.5  # forward and backward, one base of one window; what the twin without recurrence takes
+_TRACKS_PER_RUN, _TRACK_BYTES_PER_BP = 12, 3.5  # bigWig of a gate at three decimals, with zoom levels
+_UNIT_BYTES_PER_BP = 2 * 4  # directions x float32
+_START_S = 10  # a verb that loads torch, and the k-mer baseline
+
+
+@dataclass(frozen=True)
+class RunSize:
+    """Say what the cost of a run, or of several alike, depends on; see config/README.md for the keys.
+
+    Attributes
+    ----------
+    runs : int
+        How many there are.
+    fold : str
+        Fold they hold out; empty takes the largest.
+    epochs, windows_per_epoch, hidden_units, layers : int
+    contigs : {"all", "held-out"}
+        Contigs that get gate tracks.
+    """
+
+    runs: int = 1
+    fold: str = ""
+    epochs: int = 8
+    windows_per_epoch: int = 4800
+    hidden_units: int = 32
+    layers: int = 1
+    contigs: str = "all"
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Predict what the workflow will take with default settings; right within a factor of about three.
+    """Predict what the workflow will take, one job after the other; right within a factor of about three.
+
+    The sums run over runs of H units in l layers; m is 1 + H (H + 48) / 1250, close to the work of a layer.
 
     Attributes
     ----------
     runs : int
         Networks to train; each also has a twin without recurrence that is trained.
     train_minutes : float
-        runs x 1.35 x (8 epochs x 4800 windows x window_bp) x 3 us.
+        epochs x windows_per_epoch x window_bp x (2 x 1.5 + l m) us; early stopping makes it less.
     trace_minutes : float
-        runs x 2 passes (mean tracks, tracks of the boundary units) x bp x 10 us.
+        (2 passes over the bp that get tracks + 1 of the untrained twin over held-out bp) x (4 + 0.2 H) us.
+    evaluate_minutes : float
+        10 s + held-out bp x (10 + l m) us.
+    boundaries_minutes : float
+        10 s + held-out bp x H x 0.25 us.
     store_mb, tracks_mb : float
-        Disk that stays occupied: 2 bytes per bp and 4 per bp and track; runs x 12 tracks x 3.5 bytes per bp.
+        Disk that stays occupied: 2 bytes per bp and 4 per bp and track; 12 tracks x 3.5 bytes per bp that gets
+        tracks.
     temporary_mb : float
-        Disk in between: runs x (run and untrained twin) x 2 directions x 32 units x 4 bytes x held-out bp.
+        Disk in between: run and untrained twin x 2 directions x H x 4 bytes x held-out bp.
     """
 
     runs: int
     train_minutes: float
     trace_minutes: float
+    evaluate_minutes: float
+    boundaries_minutes: float
     store_mb: float
     tracks_mb: float
     temporary_mb: float
 
 
-def predict_cost(bp: int, held_out_bp: int, window_bp: int, n_tracks: int, runs: int) -> Cost:
-    """Predict time and disk space from the size of the genome; see `Cost` for the formulas.
+def predict_cost(
+    bp: int, held_out_bp: Mapping[str, int], window_bp: int, n_tracks: int, runs: Iterable[RunSize]
+) -> Cost:
+    """Predict time and disk space; see `Cost` for the formulas.
 
     Parameters
     ----------
-    bp, held_out_bp : int
-        All bases; bases of validation and test contigs of the largest fold.
+    bp : int
+        All bases.
+    held_out_bp : mapping of str to int
+        Bases of validation and test contigs, by fold.
     window_bp : int
         Length of a training window.
     n_tracks : int
         Tracks in the encoded store, the cuts among them.
-    runs : int
-        Networks to train.
+    runs : iterable of RunSize
     """
-    train_us = (1 + _ABLATED_SHARE) * _BASES_TRAINED * window_bp * _TRAIN_US_PER_BASE
-    return Cost(
-        runs=runs,
-        train_minutes=round(runs * train_us / 60e6, 1),
-        trace_minutes=round(runs * 2 * bp * _TRACE_US_PER_BASE / 60e6, 1),
-        store_mb=round(bp * (2 + 4 * n_tracks) / 1e6, 1),
-        tracks_mb=round(runs * 12 * bp * _TRACK_BYTES_PER_BP / 1e6, 1),
-        temporary_mb=round(runs * 2 * held_out_bp * _UNITS_BYTES_PER_BP / 1e6, 1),
-    )
+    n = train = trace = evaluate = boundaries = tracks = temporary = 0.0
+    for size in runs:
+        held_out = held_out_bp[size.fold] if size.fold else max(held_out_bp.values())
+        shown = bp if size.contigs == "all" else held_out
+        recurrence_us = size.layers * (1 + size.hidden_units * (size.hidden_units + 48) / 1250)
+        n += size.runs
+        train += size.runs * size.epochs * size.windows_per_epoch * window_bp * (2 * _STEM_US + recurrence_us)
+        trace += size.runs * (2 * shown + held_out) * (4 + 0.2 * size.hidden_units)
+        evaluate += size.runs * (_START_S * 1e6 + held_out * (10 + recurrence_us))
+        boundaries += size.runs * (_START_S * 1e6 + held_out * size.hidden_units * 0.25)
+        tracks += size.runs * _TRACKS_PER_RUN * shown * _TRACK_BYTES_PER_BP
+        temporary += size.runs * 2 * held_out * size.hidden_units * _UNIT_BYTES_PER_BP
+    minutes = (round(us / 60e6, 1) for us in (train, trace, evaluate, boundaries))
+    megabytes = (round(size / 1e6, 1) for size in (bp * (2 + 4 * n_tracks), tracks, temporary))
+    return Cost(int(n), *minutes, *megabytes)
 
 
 def preflight(
@@ -107,9 +147,11 @@ def preflight(
     exclusion_list: Path | str | None = None,
     tracks: Mapping[str, str | Path] | None = None,
     tn5_shift: str = "+0/-0",
+    duplicates: Duplicates = "auto",
     exclude_contigs: Iterable[str] = (),
     window_bp: int = 1500,
-    runs: int = 1,
+    max_unknown_fraction: float = 0.1,
+    runs: Iterable[Mapping[str, Any]] = ({},),
 ) -> None:
     """Check all inputs against each other, log what they hold, and write that to `output`.
 
@@ -133,40 +175,55 @@ def preflight(
         Extra input tracks, name -> bigWig path, or ``path:zero`` where a missing value means 0.
     tn5_shift : str
         Shift that is already in the ATAC file, such as ``+0/-0``.
+    duplicates : {"auto", "keep", "remove"}
+        As in `gatescope.atac.fragments.read_fragments`.
     exclude_contigs : iterable of str
         Contigs to leave out.
     window_bp : int
         Length of a training window.
-    runs : int
-        Networks that will be trained.
+    max_unknown_fraction : float
+        Largest share of unknown bases in a window.
+    runs : iterable of mapping
+        What will be trained, to predict the cost: fields of `RunSize`, one mapping for runs alike.
 
     Raises
     ------
     InputError
         For the first thing that does not fit: contigs or lengths that differ, rows off a contig, empty or
-        unreadable files, a fold without peaks, an extra track without values, windows longer than contigs.
+        unreadable files, a fold without peaks, an extra track without values, windows longer than contigs,
+        no cut on any contig.
     """
     funnel, exclude_contigs = Funnel(), tuple(exclude_contigs)
     shift, sources = Tn5Shift.parse(tn5_shift), track_sources(tracks)
     land = read_landscape(genome, peaks, exclusion_list, exclude_contigs, funnel)
     splits = read_folds(folds, land.lengths)
+    sizes = _read_sizes(runs, splits)
     for source in sources:
         check_bigwig_contigs(source.path, land.lengths, genome)
-    usable = usable_peaks(land, window_bp, _MAX_UNKNOWN_FRACTION, peaks, funnel)
+    usable = usable_peaks(land, window_bp, max_unknown_fraction, peaks, funnel)
     check_folds_have_peaks(splits, usable, peaks)
     found = {
         "stage_version": STAGE_VERSIONS["preflight"],
         "inputs": _list_inputs(genome, atac, peaks, exclusion_list, sources),
         "genome": _describe_genome(land, sources),
-        "atac": _describe_atac(Path(atac), Path(genome), land, shift, exclude_contigs),
+        "atac": _describe_atac(Path(atac), Path(genome), land, shift, duplicates, exclude_contigs),
         "peaks": _describe_peaks(land, usable),
         "filters": funnel.rows,
         "folds": {name: _describe_fold(fold, land, usable) for name, fold in splits.items()},
     }
-    held_out = max(part["valid"]["bp"] + part["test"]["bp"] for part in found["folds"].values())
-    cost = predict_cost(sum(land.lengths.values()), held_out, window_bp, 1 + len(sources), runs)
+    held_out = {name: parts["valid"]["bp"] + parts["test"]["bp"] for name, parts in found["folds"].items()}
+    cost = predict_cost(sum(land.lengths.values()), held_out, window_bp, 1 + len(sources), sizes)
     _log_findings(found, cost, Path(output))
     write_json(output, {**found, "cost": asdict(cost)})
+
+
+def _read_sizes(runs: Iterable[Mapping[str, Any]], folds: Mapping[str, Fold]) -> list[RunSize]:
+    """Check what was said about the runs."""
+    sizes = [read_section(RunSize, run, "runs") for run in runs]
+    for size in sizes:
+        if size.fold and size.fold not in folds:
+            raise InputError(f"no fold {size.fold!r}; there are {', '.join(folds)}", where="runs")
+    return sizes
 
 
 def _list_inputs(
@@ -204,14 +261,19 @@ def _describe_genome(land: Landscape, sources: list[TrackSource]) -> dict[str, A
 
 
 def _describe_atac(
-    atac: Path, genome: Path, land: Landscape, shift: Tn5Shift, exclude_contigs: tuple[str, ...]
+    atac: Path,
+    genome: Path,
+    land: Landscape,
+    shift: Tn5Shift,
+    duplicates: Duplicates,
+    exclude_contigs: tuple[str, ...],
 ) -> dict[str, Any]:
     """Count fragments and cuts, and the share of cuts in peaks."""
     if is_bigwig(atac):
         fragments = distinct = None
         total, in_peaks = _count_track(atac, genome, land, shift, exclude_contigs)
     else:
-        read = read_fragments(atac, land.genome.lengths, "auto", exclude_contigs, genome.name)
+        read = read_fragments(atac, land.genome.lengths, duplicates, exclude_contigs, genome.name)
         fragments, distinct = read.counts.fragments, read.counts.distinct
         total = in_peaks = 0
         for contig, (starts, ends) in read.ends.items():
@@ -219,6 +281,7 @@ def _describe_atac(
             positions = positions[(positions >= 0) & (positions < land.lengths[contig])]
             total += positions.size
             in_peaks += int(land.in_peak(contig)[positions].sum())
+    refuse_no_cuts(total, atac)
     return {
         "kind": "bigWig" if fragments is None else "fragments",
         "tn5_shift": str(shift),
@@ -288,17 +351,18 @@ def _log_findings(found: dict[str, Any], cost: Cost, output: Path) -> None:
             f"{part} {values['bp'] / 1e6:.2f} Mb, {values['peaks']} peaks" for part, values in parts.items()
         )
     lines["cost"] = (
-        f"about {cost.train_minutes:g} min to train {cost.runs} run(s), {cost.trace_minutes:g} min to trace; "
+        f"about {cost.train_minutes:g} min to train {cost.runs} run(s), {cost.evaluate_minutes:g} min to "
+        f"evaluate, {cost.trace_minutes:g} min to trace, {cost.boundaries_minutes:g} min for boundaries; "
         f"{cost.store_mb + cost.tracks_mb:,.0f} MB of disk, {cost.temporary_mb:,.0f} MB more for a while"
     )
     for subject, text in lines.items():
         log.info("%-9s %s", subject, text)
-    _warn(atac, peaks, cost, output)
+    # the shares are rounded: few peaks on a large genome would give a share of 0
+    _warn(atac["frip"] * genome["bp"] / peaks["bp"], cost, output)
 
 
-def _warn(atac: dict[str, Any], peaks: dict[str, Any], cost: Cost, output: Path) -> None:
+def _warn(enrichment: float, cost: Cost, output: Path) -> None:
     """Warn of what is allowed but seldom meant."""
-    enrichment = atac["frip"] / peaks["share_of_genome"]
     if enrichment < _LEAST_ENRICHMENT:
         log.warning(
             "peaks hold only %.1f times the cuts that chance gives: are they of this sample, this assembly?",

@@ -15,7 +15,7 @@ from torch.utils.data import Sampler as TorchSampler
 
 from gatescope.data.store import EncodedStore
 from gatescope.errors import InputError
-from gatescope.genome.sequence import one_hot
+from gatescope.genome.sequence import one_hot, reverse_complement
 
 #: Cuts at one base are clipped here before they enter the loss: PCR towers would own the gradient.
 MAX_CUTS_PER_BP = 20.0
@@ -70,8 +70,8 @@ class _Windows(Dataset):
         for contig, start, is_reverse in places:
             part = slice(start, start + self.window_bp)
             step = -1 if is_reverse else 1
-            code = self.store.codes(contig)[part][::step]
-            codes.append(np.where(code < 4, 3 - code, code) if is_reverse else code)
+            code = self.store.codes(contig)[part]
+            codes.append(reverse_complement(code) if is_reverse else code)
             cuts.append(self.store.track(contig, "cuts")[part][::step])
             state.append(self.store.state(contig)[part][::step])
             tracks.append([self.store.track(contig, name)[part][::step] for name in self.tracks])

@@ -37,6 +37,10 @@ _TN5_LOG_WEIGHT = np.array(
         [-0.4, 0.7, 0.1, -0.5],
     ]
 )
+_WRITTEN = (
+    *("truth/parameters.json", "truth/*.bed", "truth/oracle_state.bw", "truth/oracle_state.bw.json"),
+    *("genome.fa", "genome.fa.fai", "fragments.tsv.gz", "peaks.narrowPeak", "exclusion.bed"),
+)
 _EDGE_DECOY_BP = 200  # a GC step this far from any boundary is a decoy
 
 
@@ -57,7 +61,7 @@ def simulate(output: Path | str, *, seed: int = 1, contigs: int = 8, contig_bp: 
     Parameters
     ----------
     output : path
-        Folder to make; an older one is replaced.
+        Folder to make; an older one of this kind is replaced, anything else refused.
     seed : int
         Same seed (and sizes): same bytes.
     contigs, contig_bp : int
@@ -66,7 +70,8 @@ def simulate(output: Path | str, *, seed: int = 1, contigs: int = 8, contig_bp: 
     Raises
     ------
     InputError
-        If fewer than three contigs (train, validation, test) or contigs under 20 kb are asked for.
+        If fewer than three contigs (train, validation, test) or contigs under 20 kb are asked for, or the folder
+        holds anything else.
     """
     if contigs < 3 or contig_bp < 20_000:
         raise InputError(
@@ -75,12 +80,12 @@ def simulate(output: Path | str, *, seed: int = 1, contigs: int = 8, contig_bp: 
             remedy="training, validation and test need a contig each",
         )
     model, rng = PlantedModel(), np.random.default_rng(seed)
-    planted = [_draw_contig(model, f"planted{n + 1}", contig_bp, rng) for n in range(contigs)]
-    planted = _copy_low_mappability(model, planted, rng)
-    fragments = pd.concat([_draw_fragments(model, contig, rng) for contig in planted])
-    posterior = posterior_open(model, np.stack([c.codes for c in planted]), np.stack([c.gc for c in planted]))
-    posterior = posterior_called(posterior, model.peak_jitter_bp)
-    with replacing_folder(output) as folder:
+    with replacing_folder(output, _WRITTEN) as folder:
+        planted = [_draw_contig(model, f"planted{n + 1}", contig_bp, rng) for n in range(contigs)]
+        planted = _copy_low_mappability(model, planted, rng)
+        fragments = pd.concat([_draw_fragments(model, contig, rng) for contig in planted])
+        codes, gc = (np.stack([getattr(c, name) for c in planted]) for name in ("codes", "gc"))
+        posterior = posterior_called(posterior_open(model, codes, gc), model.peak_jitter_bp)
         _write_inputs(folder, model, planted, fragments, rng)
         _write_truth(folder / "truth", model, planted, posterior, seed)
     regions = sum(len(c.regions) for c in planted)
@@ -179,8 +184,17 @@ def _write_inputs(folder: Path, model, planted, fragments: pd.DataFrame, rng) ->
     with gzip.GzipFile(folder / "fragments.tsv.gz", "wb", mtime=0) as file:
         file.write(fragments.to_csv(sep="\t", header=False, index=False).encode())
     _write_bed(folder / "peaks.narrowPeak", _peaks(model, planted, rng))
-    excluded = [(c.name, s, e, "low_mappability") for c in planted for s, e in _runs(~c.mappable)]
+    excluded = [
+        (c.name, *_with_cut_regions(c, run), "low_mappability") for c in planted for run in _runs(~c.mappable)
+    ]
     _write_bed(folder / "exclusion.bed", excluded)
+
+
+def _with_cut_regions(contig: PlantedContig, stretch: np.ndarray) -> tuple[int, int]:
+    """Extend a stretch over the regions that it cuts: copied over an edge, they lack the motif at one end."""
+    starts, ends = contig.regions.T
+    cut = (starts <= stretch[1]) & (ends >= stretch[0])
+    return min(stretch[0], *starts[cut]), max(stretch[1], *ends[cut])
 
 
 def _write_truth(folder: Path, model: PlantedModel, planted, posterior: np.ndarray, seed: int) -> None:
@@ -208,22 +222,28 @@ def _write_truth(folder: Path, model: PlantedModel, planted, posterior: np.ndarr
 
 
 def _truth_rows(model: PlantedModel, planted: list[PlantedContig]) -> dict[str, list[tuple]]:
-    """Return BED rows per truth file; a decoy is something that looks like a boundary and is none."""
+    """Return BED rows per truth file; a decoy is something that looks like a boundary and is none.
+
+    What lies on unknown bases is left out: nobody can see it.
+    """
     width = model.motif_width
     rows: dict[str, list[tuple]] = {
         name: [] for name in ("regions", "boundaries", "motifs", "decoys", "gaps", "low_mappability")
     }
     for contig in planted:
-        name, edges = contig.name, contig.regions
-        rows["regions"] += [(name, s, e, f"region{k}") for k, (s, e) in enumerate(edges)]
-        rows["boundaries"] += [(name, s, s + 1, "start") for s in edges[:, 0]]
-        rows["boundaries"] += [(name, e - 1, e, "end") for e in edges[:, 1]]
+        name, edges, known = contig.name, contig.regions, contig.codes != UNKNOWN
+        rows["regions"] += [(name, s, e, f"region{k}") for k, (s, e) in enumerate(edges) if known[s:e].any()]
+        rows["boundaries"] += [(name, s, s + 1, "start") for s in edges[:, 0] if known[s]]
+        rows["boundaries"] += [(name, e - 1, e, "end") for e in edges[:, 1] if known[e - 1]]
         for block in contig.walk.blocks:
             which = "motifs" if block.kind in ("entry", "exit") else "decoys"
-            rows[which].append((name, block.start, block.start + width, block.kind))
+            if known[block.start : block.start + width].all():
+                rows[which].append((name, block.start, block.start + width, block.kind))
         steps = np.flatnonzero(np.diff(contig.gc)) + 1
         rows["decoys"] += [
-            (name, s, s + 1, "gc_step") for s in steps if np.abs(edges - s).min() > _EDGE_DECOY_BP
+            (name, s, s + 1, "gc_step")
+            for s in steps
+            if known[s] and np.abs(edges - s).min() > _EDGE_DECOY_BP
         ]
         rows["gaps"] += [(name, s, e, "N") for s, e in _runs(contig.codes == UNKNOWN)]
         rows["low_mappability"] += [(name, s, e, "copied") for s, e in _runs(~contig.mappable)]

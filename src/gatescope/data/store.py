@@ -37,6 +37,8 @@ REGION_COLUMNS: dict[Hashable, Any] = {
 }
 _META_KEYS = ("contigs", "tracks", "window_bp", "folds", "inputs", "filters", "cuts_per_bp", "seed")
 _AGAIN = "run gatescope encode again"
+#: The files of a store, the one that makes it a store first.
+_WRITTEN = ("meta.json", "regions.tsv", "*.npy")
 # A memory map keeps a file descriptor, of which 1024 is a common limit, and draft genomes have more contigs.
 _MOST_OPEN = 256
 
@@ -195,7 +197,7 @@ def write_store(
     Parameters
     ----------
     path : Path or str
-        The folder. One that is already there is replaced.
+        The folder. An encoded store that is already there is replaced.
     contigs : iterable of (str, ContigArrays)
         In genome order; consumed one at a time, so that one contig is held in memory.
     regions : DataFrame
@@ -203,11 +205,16 @@ def write_store(
     meta : mapping
         `stage_version, window_bp, folds, inputs, filters, seed` and what else the writer wants to record.
         Format, contigs, tracks and `cuts_per_bp` are taken from what is written.
+
+    Raises
+    ------
+    InputError
+        If the folder holds anything but an encoded store.
     """
     lengths: dict[str, int] = {}
     tracks: tuple[str, ...] = ()
     cuts = 0.0
-    with replacing_folder(path) as partial:
+    with replacing_folder(path, _WRITTEN) as partial:
         for contig, arrays in contigs:
             _save_arrays(partial, contig, arrays)
             lengths[contig], tracks = arrays.codes.size, tuple(arrays.tracks)

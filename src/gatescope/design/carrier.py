@@ -15,7 +15,7 @@ import itertools
 import logging
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,14 +25,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
+from gatescope.config import read_section
 from gatescope.errors import InputError
 from gatescope.files import read_json, replacing_folder, write_table
 from gatescope.genome.sequence import ALPHABET, encode_bases, one_hot
+from gatescope.model.cells import Cell, cells_of, fused
 from gatescope.model.network import AccessibilityNetwork
 from gatescope.model.persist import load_model
 from gatescope.model.runtime import exact_arithmetic, prepare_torch
 from gatescope.trace.certificate import Certificate
-from gatescope.trace.replay import Cell, cells_of, fused, replay
+from gatescope.trace.replay import replay
 from gatescope.trace.units import DIRECTIONS
 
 log = logging.getLogger(__name__)
@@ -45,6 +47,7 @@ _FIRST_BURN_IN_BP, _MAX_BURN_IN_BP = 600, 19_200
 #: Words times bases per call of the kernel: bounds memory.
 _CHUNK_POSITIONS = 40_000
 _LINE_BP = 60
+_WRITTEN = ("designs.tsv", "constructs.fa")
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,7 @@ def design(model: Path | str, trace: Path | str, output: Path | str, *, settings
     trace : Path or str
         ``trace/{run}``: its replay certificate has to be about the same weights.
     output : Path or str
-        ``design/{run}``; replaced as a whole.
+        ``design/{run}``; replaced as a whole, if it holds nothing else.
     settings : mapping
         The `design` section of the config: fields of `DesignSettings`.
 
@@ -108,30 +111,25 @@ def design(model: Path | str, trace: Path | str, output: Path | str, *, settings
     InputError
         If a setting is wrong, the network has no recurrence, or the trace is of other weights.
     """
-    options = _read_settings(settings)
+    options = read_section(DesignSettings, settings, "config: design")
     prepare_torch(threads=1, device="cpu")
     network, meta = load_model(model)
     _check(network, meta, Path(model), Path(trace))
     words = list_words(options.max_word_bp)
     network = network.double()
-    tables = [_design_direction(network, words, index, options.length_bp) for index in range(len(DIRECTIONS))]
-    table = pd.concat(tables, ignore_index=True).assign(
-        tracks=",".join(f"{name}=0" for name in network.config.tracks) or "none", model_sha256=meta["sha256"]
-    )
-    best = table.query("rank == 1").to_dict("records")
-    for row in best:
-        log.info("%s", _sentence(row))
-    with replacing_folder(output) as partial:
+    with replacing_folder(output, _WRITTEN) as partial:
+        tables = [
+            _design_direction(network, words, index, options.length_bp) for index in range(len(DIRECTIONS))
+        ]
+        table = pd.concat(tables, ignore_index=True).assign(
+            tracks=",".join(f"{name}=0" for name in network.config.tracks) or "none",
+            model_sha256=meta["sha256"],
+        )
+        best = table.query("rank == 1").to_dict("records")
+        for row in best:
+            log.info("%s", _sentence(row))
         write_table(partial / "designs.tsv", table, digits=9)
         (partial / "constructs.fa").write_text("".join(_fasta(row, meta["run"]) for row in best))
-
-
-def _read_settings(settings: Mapping[str, Any]) -> DesignSettings:
-    """Turn the config's section into settings."""
-    unknown = set(settings) - {field.name for field in fields(DesignSettings)}
-    if unknown:
-        raise InputError(f"unknown {', '.join(sorted(unknown))}", where="config: design")
-    return DesignSettings(**settings)
 
 
 def _check(network: AccessibilityNetwork, meta: Mapping[str, Any], model: Path, trace: Path) -> None:

@@ -1,12 +1,15 @@
 """Do two files speak of the same contigs? The one place that guesses why names differ.
 
-Public names: `contig_hint`, `refuse_unknown_contigs`, `name_list`.
+Public names: `contig_hint`, `refuse_unknown_contigs`, `kept_lengths`, `name_list`.
 """
 
+import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from gatescope.errors import InputError
+
+log = logging.getLogger(__name__)
 
 _ROMAN = {
     roman: str(number)
@@ -105,3 +108,22 @@ def refuse_unknown_contigs(
             cause=contig_hint(unknown, lengths),
             remedy="use one naming and one build throughout, or list it in exclude_contigs",
         )
+
+
+def kept_lengths(lengths: Mapping[str, int], exclude_contigs: Iterable[str]) -> dict[str, int]:
+    """Return the contigs of the genome that remain, in its order.
+
+    A name that the genome does not have is allowed (it may stand in the other files) but said aloud.
+
+    Raises
+    ------
+    InputError
+        If none remains.
+    """
+    excluded = set(exclude_contigs)
+    for contig in sorted(excluded - set(lengths)):
+        log.warning("excluded contig %r is not in the genome (which has %s)", contig, name_list(lengths, 3))
+    kept = {contig: length for contig, length in lengths.items() if contig not in excluded}
+    if not kept:
+        raise InputError("every contig of the genome is excluded", where="exclude_contigs")
+    return kept

@@ -1,7 +1,6 @@
-"""Which stretches of the genome did the user name? BED and narrowPeak files, merging, boundaries.
+"""Which stretches of the genome did the user name? BED and narrowPeak files, merging, overlap.
 
-Public names: `read_regions`, `check_regions`, `merge_regions`, `is_overlapping`, `boundaries_of`,
-`contig_hint`.
+Public names: `read_regions`, `merge_regions`, `is_overlapping`.
 """
 
 import logging
@@ -15,17 +14,8 @@ import pandas as pd
 from bioframe.core import arrops
 
 from gatescope.errors import InputError
-from gatescope.genome.contigs import contig_hint, refuse_unknown_contigs
+from gatescope.genome.contigs import refuse_unknown_contigs
 from gatescope.genome.textfile import numbered_lines
-
-__all__ = [
-    "boundaries_of",
-    "check_regions",
-    "contig_hint",
-    "is_overlapping",
-    "merge_regions",
-    "read_regions",
-]
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +75,7 @@ def read_regions(
     if len(table) < len(rows):
         log.info("%s: %d of %d regions left out (excluded contigs)", path, len(rows) - len(table), len(rows))
     if lengths is not None:
-        check_regions(table, lengths, where=path, source=source)
+        _refuse_off_genome(table, lengths, path, source)
     table["rank"] = _ranks(table["chrom"], lengths)
     table = table.sort_values(["rank", "start", "end", "summit"], kind="stable", ignore_index=True)
     table = table.drop(columns=["rank", "line"])
@@ -200,47 +190,17 @@ def _integer(text: str, name: str, where: str) -> int:
     return int(text)
 
 
-def check_regions(
-    regions: pd.DataFrame,
-    lengths: Mapping[str, int],
-    *,
-    where: Path | str,
-    source: str = "genome",
-    exclude_contigs: Iterable[str] = (),
+def _refuse_off_genome(
+    table: pd.DataFrame, lengths: Mapping[str, int], path: Path | str, source: str
 ) -> None:
-    """Raise if a region is not on a contig of the genome.
-
-    Parameters
-    ----------
-    regions : pandas.DataFrame
-        ``chrom, start, end`` (0-based half-open), and ``line`` if the rows come from a file.
-    lengths : mapping of str to int
-        Length of each contig.
-    where : Path or str
-        The regions' file, for messages.
-    source : str
-        What the genome is called in messages.
-    exclude_contigs : iterable of str
-        Contigs whose regions are not checked.
-
-    Raises
-    ------
-    InputError
-        For the first region on an unknown contig, or reaching beyond its contig.
-    """
-    excluded = set(exclude_contigs)
-    places = regions["line"] if "line" in regions else range(len(regions))
-    kind = "line" if "line" in regions else "row"
-    columns = zip(places, regions["chrom"], regions["start"], regions["end"], strict=True)
-    for number, chrom, start, end in columns:
-        if chrom in excluded or (chrom in lengths and 0 <= start < end <= lengths[chrom]):
+    """Raise for the first row on an unknown contig, or reaching beyond its contig."""
+    rows = zip(table["line"], table["chrom"], table["end"], strict=True)
+    for line, chrom, end in rows:
+        if chrom in lengths and end <= lengths[chrom]:
             continue
-        place = f"{where} {kind} {number}"
+        place = f"{path} line {line}"
         refuse_unknown_contigs([chrom], lengths, where=place, source=source)
-        if end > lengths[chrom]:
-            what = f"end {end} exceeds {chrom} length {lengths[chrom]} ({source})"
-        else:
-            what = f"start {start} of {chrom} is negative or not before end {end}"
+        what = f"end {end} exceeds {chrom} length {lengths[chrom]} ({source})"
         raise InputError(what, where=place, remedy="clip or remove the region")
 
 
@@ -294,26 +254,3 @@ def is_overlapping(regions: pd.DataFrame, others: pd.DataFrame) -> np.ndarray:
         )
         result[here[found]] = True
     return result
-
-
-def boundaries_of(regions: pd.DataFrame) -> pd.DataFrame:
-    """List the two boundaries of each region, in the order given, start before end.
-
-    Parameters
-    ----------
-    regions : pandas.DataFrame
-        ``chrom, start, end``, merged.
-
-    Returns
-    -------
-    pandas.DataFrame
-        2 rows per region: ``chrom``; ``position``, the number of bases left of the boundary (it lies
-        between bases ``position - 1`` and ``position``); ``side``, ``start`` or ``end``.
-    """
-    return pd.DataFrame(
-        {
-            "chrom": np.repeat(regions["chrom"].to_numpy(), 2),
-            "position": regions[["start", "end"]].to_numpy(dtype=np.int64).ravel(),
-            "side": np.tile(["start", "end"], len(regions)),
-        }
-    )

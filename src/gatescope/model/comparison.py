@@ -95,18 +95,24 @@ def _beside_kmer(scores: Scores, metric: str) -> str:
     gain = gain_over("kmer", metric, scores)
     if np.isnan(gain.value):
         return f"could not be compared with the k-mer baseline (no {_NAMES[metric]})"
-    low, high = gain.interval
-    verb = "beats" if low > 0 else "falls short of" if high < 0 else "is not told apart from"
     ours, theirs = (scores[name, BIN_BP][metric].value for name in ("model", "kmer"))
     return (
-        f"{verb} the k-mer baseline on held-out contigs: {_NAMES[metric]} {ours:.3f} against {theirs:.3f} "
+        f"{_verb(gain)} the k-mer baseline on held-out contigs: {_NAMES[metric]} {ours:.3f} against {theirs:.3f} "
         f"in {BIN_BP}-bp bins, a difference of {_in_words(gain, metric)}"
     )
+
+
+def _verb(gain: Estimate) -> str:
+    """Say which one is better; without an interval only that one scores higher."""
+    low, high = gain.interval
+    if np.isnan(low):
+        return f"scores {'higher' if gain.value > 0 else 'lower' if gain.value < 0 else 'no higher'} than"
+    return "beats" if low > 0 else "falls short of" if high < 0 else "is not told apart from"
 
 
 def _in_words(gain: Estimate, metric: str) -> str:
     low, high = gain.interval
     known = f"95 % interval {low:+.3f} to {high:+.3f}"
     if np.isnan(low):
-        known = f"no interval: fewer than {FEWEST_BLOCKS} blocks"
+        known = f"too few blocks for an interval, under {FEWEST_BLOCKS}"
     return f"{gain.value:+.3f} in {_NAMES[metric]} ({known})"

@@ -15,11 +15,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from gatescope.atac.bigwig import BigWigWriter, TrackInfo, bigwig_lengths, read_bigwig, write_sidecar
+from gatescope.atac.bigwig import BigWigWriter, TrackInfo, check_bigwig_contigs, read_bigwig, write_sidecar
 from gatescope.data.store import NOT_SCORED, EncodedStore
 from gatescope.errors import InputError
 from gatescope.files import write_json, write_table
-from gatescope.genome.contigs import contig_hint
 from gatescope.genome.folds import Fold
 from gatescope.genome.sequence import UNKNOWN
 from gatescope.model.baselines import FLANK_BP, KMER, fit_kmer_boosting, gc_of_bins
@@ -181,20 +180,7 @@ def _check_predictors(
             raise InputError(
                 f"{name!r} is the name of a predictor that is always there", where="--predictors"
             )
-        lengths = bigwig_lengths(path)
-        for contig in fold.test:
-            if contig not in lengths:
-                raise InputError(
-                    f"no contig {contig!r} in it; every test contig is scored",
-                    where=path,
-                    cause=contig_hint([contig], lengths),
-                )
-            if lengths[contig] != data.lengths[contig]:
-                raise InputError(
-                    f"{contig} has {lengths[contig]:,} bp, in the encoded store {data.lengths[contig]:,}",
-                    where=path,
-                    cause="another genome assembly",
-                )
+        check_bigwig_contigs(path, {c: data.lengths[c] for c in fold.test}, data.path)
     return {name: Path(path) for name, path in predictors.items()}
 
 

@@ -4,6 +4,7 @@ Public names: `TrainingModule`, `TrainingRecord`.
 """
 
 import logging
+import math
 import time
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from gatescope.data.sampler import Batch
 from gatescope.data.store import NOT_SCORED
+from gatescope.errors import InputError
 from gatescope.model.loss import prediction_loss
 from gatescope.model.network import AccessibilityNetwork, Outputs
 
@@ -31,6 +33,7 @@ class TrainingModule(lightning.LightningModule):
         self,
         network: AccessibilityNetwork,
         *,
+        run: str,
         learning_rate: float,
         weight_decay: float,
         planned_steps: int,
@@ -38,7 +41,7 @@ class TrainingModule(lightning.LightningModule):
         seed: int,
     ) -> None:
         super().__init__()
-        self.network, self.seed = network, seed
+        self.network, self.run, self.seed = network, run, seed
         self.learning_rate, self.weight_decay = learning_rate, weight_decay
         self.planned_steps, self.count_weight = planned_steps, count_weight
         self._valid: list[tuple[Tensor, Tensor, Tensor, Outputs]] = []
@@ -75,11 +78,18 @@ class TrainingModule(lightning.LightningModule):
         self._valid.append((loss * len(batch.state), batch.cuts, batch.state, outputs))
 
     def on_validation_epoch_end(self) -> None:
-        """Score the validation contigs and log `valid_loss`, which early stopping watches."""
+        """Score the validation contigs and log `valid_loss`, which early stopping watches.
+
+        Raises
+        ------
+        InputError
+            If the loss is no number: nothing can be scored then.
+        """
         losses, cuts, state, outputs = zip(*self._valid, strict=True)
         self._valid.clear()
         labels = torch.cat(state)
         scores = {"valid_loss": float(sum(losses) / len(labels))}
+        _refuse_divergence(self.run, self.trainer.current_epoch, "validation", scores["valid_loss"])
         if outputs[0].state_logit is not None:
             logits = torch.cat([o.state_logit for o in outputs])
             scored = labels != NOT_SCORED
@@ -92,6 +102,16 @@ class TrainingModule(lightning.LightningModule):
             scores["valid_pearson"] = float(np.corrcoef(pair)[0, 1])
         self.scores = scores
         self.log("valid_loss", scores["valid_loss"])
+
+
+def _refuse_divergence(run: str, epoch: int, kind: str, loss: float) -> None:
+    """Raise if the loss of an epoch, counted from 0, is no finite number."""
+    if not math.isfinite(loss):
+        raise InputError(
+            f"training diverged in epoch {epoch + 1}: its {kind} loss is {loss}",
+            where=run,
+            remedy="lower training: learning_rate",
+        )
 
 
 def _log_bins(values: Tensor) -> np.ndarray:
@@ -140,10 +160,18 @@ class TrainingRecord(lightning.Callback):
     ) -> None:
         """Collect the loss; after a few steps of the first epoch say how long an epoch will take."""
         self._losses.append(outputs["loss"].detach())
-        if not self.rows and batch_idx + 1 == _FIRST_ESTIMATE_STEP:
-            per_step = (time.monotonic() - self._started) / _FIRST_ESTIMATE_STEP
-            epoch = per_step * trainer.num_training_batches
+        batches = int(trainer.num_training_batches)
+        steps = min(_FIRST_ESTIMATE_STEP, batches)
+        if not self.rows and batch_idx + 1 == steps:
+            epoch = (time.monotonic() - self._started) / steps * batches
             log.info("%s: about %.0f s per epoch, at most %d epochs", self.run, epoch, trainer.max_epochs)
+
+    def on_validation_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Stop before anything is scored if the training loss is no number."""
+        _refuse_divergence(self.run, trainer.current_epoch, "training", self._train_loss())
+
+    def _train_loss(self) -> float:
+        return float(torch.stack(self._losses).mean())
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Add the epoch's row; runs before the checkpoints are written, so they hold it."""
@@ -151,9 +179,8 @@ class TrainingRecord(lightning.Callback):
             return
         assert isinstance(pl_module, TrainingModule)
         rate = trainer.optimizers[0].param_groups[0]["lr"]
-        train_loss = float(torch.stack(self._losses).mean())
         row = {"epoch": len(self.rows) + 1, "step": trainer.global_step, "learning_rate": rate}
-        self.rows.append({**row, "train_loss": train_loss, **pl_module.scores})
+        self.rows.append({**row, "train_loss": self._train_loss(), **pl_module.scores})
         told = "  ".join(
             f"{key} {value:.4f}" for key, value in self.rows[-1].items() if key[:5] in ("train", "valid")
         )

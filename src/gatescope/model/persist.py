@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save
 
+from gatescope.config import read_section
 from gatescope.data.store import EncodedStore
 from gatescope.errors import InputError
 from gatescope.files import read_json, replacing_file, write_json
@@ -45,7 +46,6 @@ def save_model(
         **meta,
         "network": asdict(config),
         "lookahead_bp": config.lookahead_bp,
-        "interpretable_at_boundaries": config.is_interpretable_at_boundaries,
         "sha256": sha256,
     }
     write_json(folder / "model.json", content)
@@ -78,8 +78,8 @@ def load_model(folder: Path | str) -> tuple[AccessibilityNetwork, dict[str, Any]
             cause="files of two trainings in one folder",
             remedy="train again",
         )
-    fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in meta["network"].items()}
-    network = AccessibilityNetwork(NetworkConfig(**fields))
+    config = read_section(NetworkConfig, meta["network"], f"{folder / 'model.json'}: network")
+    network = AccessibilityNetwork(config)
     network.load_state_dict(load_file(path))
     return network.eval(), meta
 

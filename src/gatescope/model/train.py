@@ -19,6 +19,7 @@ import torch
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from torch.utils.data import DataLoader
 
+from gatescope.config import read_section
 from gatescope.data.sampler import EpochSampler, Sampling, TiledWindows, TrainingBatches
 from gatescope.data.store import EncodedStore
 from gatescope.errors import InputError
@@ -33,6 +34,9 @@ log = logging.getLogger(__name__)
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its tips are not about this run
 
 TWINS = ("none", "random", "ablated")
+DEVICES = ("auto", "cpu", "cuda")
+_SMALLEST = {"epochs": 1, "windows_per_epoch": 1, "batch_size": 1, "patience": 1, "weight_decay": 0}
+_ABOVE_ZERO = ("learning_rate", "gradient_clip", "count_weight")
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,21 @@ class Training:
     patience: int = 5
     sampling: Sampling = field(default_factory=Sampling)
     device: str = "auto"
+
+    def __post_init__(self) -> None:
+        for name, smallest in _SMALLEST.items():
+            if getattr(self, name) < smallest:
+                raise InputError(
+                    f"{getattr(self, name)}; wanted at least {smallest}", where=f"training: {name}"
+                )
+        for name in _ABOVE_ZERO:
+            if getattr(self, name) <= 0:
+                raise InputError(f"{getattr(self, name)}; wanted more than 0", where=f"training: {name}")
+        for name, value in asdict(self.sampling).items():
+            if value < 0:
+                raise InputError(f"{value}; wanted 0 or more", where=f"training: sampling: {name}")
+        if self.device not in DEVICES:
+            raise InputError(f"{self.device!r}; wanted one of {', '.join(DEVICES)}", where="training: device")
 
     @property
     def batches_per_epoch(self) -> int:
@@ -95,12 +114,13 @@ def train(
     Raises
     ------
     InputError
-        If the fold, a track or a setting does not fit the store.
+        If a setting is unknown or out of range; if the fold, a track or a setting does not fit the store; if
+        the training diverges.
     """
     if twin not in TWINS:
         raise InputError(f"{twin!r}; wanted one of {', '.join(TWINS)}", where="--twin")
-    config = NetworkConfig(**{**_tuples(network), "recurrence": twin != "ablated"})
-    plan = Training(**{**training, "sampling": Sampling(**training.get("sampling", {}))})
+    config = read_section(NetworkConfig, {**network, "recurrence": twin != "ablated"}, "models")
+    plan = read_section(Training, training, "training")
     data, folder = EncodedStore(store), Path(output)
     device = prepare_torch(threads, plan.device)
     net = AccessibilityNetwork(config, torch.Generator().manual_seed(seed))
@@ -135,10 +155,6 @@ def _fingerprint(meta: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(meta, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _tuples(network: dict[str, Any]) -> dict[str, Any]:
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in network.items()}
-
-
 def _fit(
     net: AccessibilityNetwork,
     data: EncodedStore,
@@ -154,6 +170,7 @@ def _fit(
     train_batches, valid_batches = _loaders(net.config, data, fold, plan, seed, _epochs_done(earlier))
     module = TrainingModule(
         net,
+        run=run,
         learning_rate=plan.learning_rate,
         weight_decay=plan.weight_decay,
         planned_steps=plan.epochs * plan.batches_per_epoch,
@@ -212,7 +229,14 @@ def _loaders(
 
 
 def _training_contigs(data: EncodedStore, fold: Fold) -> list[str]:
-    return [contig for contig in data.lengths if fold.split(contig) == "train"]
+    contigs = [contig for contig in data.lengths if fold.split(contig) == "train"]
+    if not contigs:
+        raise InputError(
+            "no contig left to train on",
+            where=f"folds: {fold.name}",
+            remedy="name fewer test and validation contigs, and run gatescope encode again",
+        )
+    return contigs
 
 
 def _base_rates(data: EncodedStore, contigs: list[str]) -> tuple[float, float]:

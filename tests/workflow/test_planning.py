@@ -1,0 +1,89 @@
+"""What the workflow would do, without doing it: dry runs."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from small_workflow import ROOT, Workflow, clean_env, make_small
+
+from tiny_data import make_tiny_inputs, write_rows
+
+pytestmark = pytest.mark.workflow
+
+
+def planned(output: str) -> dict[str, list[tuple[set[str], set[str]]]]:
+    """Return, by rule, inputs and outputs of each job of a dry run."""
+    jobs: dict[str, list[tuple[set[str], set[str]]]] = {}
+    for rule, given, made in re.findall(
+        r"^rule (\w+):\n(?:    input: (.*)\n)?    output: (.*)$", output, flags=re.MULTILINE
+    ):
+        jobs.setdefault(rule, []).append((set(given.split(", ")), set(made.split(", "))))
+    return jobs
+
+
+def test_predictions_follow_the_targets(tmp_path):
+    overlay = tmp_path / "targets.yaml"
+    models = {"counter": {"targets": ["cuts"]}}
+    overlay.write_text(
+        yaml.safe_dump({"models": models, "runs": {"models": ["dna", "segmenter", "counter"]}})
+    )
+    done = make_small(tmp_path / "small", overlay).run("--dry-run")
+    assert done.returncode == 0, done.stdout
+    jobs = planned(done.stdout)
+    wanted = {
+        "evaluate": {"dna": {"cuts", "state"}},
+        "evaluate_state_only": {"segmenter": {"state"}},
+        "evaluate_cuts_only": {"counter": {"cuts"}},
+    }
+    for rule, runs in wanted.items():
+        ((_, made),) = jobs[rule]
+        found = {re.search(r"model/(\w+)\.f1\.1/predicted_(\w+)\.bw$", name) for name in made} - {None}
+        ((model, targets),) = runs.items()
+        assert {match.groups() for match in found if match} == {(model, target) for target in targets}
+    for rule in ("hub", "report"):
+        ((given, _),) = jobs[rule]
+        shown = {name for name in given if "predicted" in name}
+        assert len(shown) == 4 and not any("counter.f1.1/predicted_state" in name for name in shown)
+
+
+def test_a_sidecar_is_an_input_of_what_reads_it(tmp_path):
+    inputs = make_tiny_inputs(tmp_path / "tiny")
+    (inputs.folder / "track.bw.json").write_text('{"gaps": "zero"}')
+    header = ("sample", "genome", "atac", "peaks", "tracks")
+    row = ("tiny", "genome.fa", "fragments.bed", "peaks.narrowPeak", "h3=track.bw")
+    write_rows(inputs.folder / "samples.tsv", [header, row])
+    folds = {"f1": {"test": ["chr3"], "valid": ["chr4"]}}
+    config = {"folds": folds, "models": {"dna": {}}, "runs": {"models": ["dna"], "folds": ["f1"]}}
+    (inputs.folder / "my.yaml").write_text(yaml.safe_dump({"samples": "samples.tsv", **config}))
+    done = Workflow(inputs.folder, (inputs.folder / "my.yaml",)).run("--dry-run", "--until", "encode")
+    assert done.returncode == 0, done.stdout
+    for rule in ("preflight", "encode"):
+        ((given, _),) = planned(done.stdout)[rule]
+        assert {"track.bw", "track.bw.json"} <= given
+
+
+@pytest.mark.parametrize("deployment", ["", "conda"])
+def test_this_environment_is_put_first_only_where_conda_makes_none(tmp_path, deployment):
+    """Asked of Snakemake itself: what it would put before each command."""
+    (tmp_path / "Snakefile").write_text(
+        f'configfile: "{ROOT}/tests/workflow/small.yaml"\n'
+        f'include: "{ROOT}/workflow/rules/common.smk"\n'
+        'print(f"before each command: {shell._process_prefix}")\n'
+        "rule all:\n    shell: 'true'\n"
+    )
+    write_rows(tmp_path / "samples.tsv", [("sample", "genome", "atac", "peaks"), ("p", *["planted"] * 3)])
+    command = [str(Path(sys.executable).parent / "snakemake"), "--snakefile", "Snakefile", "--dry-run"]
+    given = ["--software-deployment-method", deployment] if deployment else []
+    done = subprocess.run(
+        [*command, *given],
+        cwd=tmp_path,
+        env=clean_env(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    (said,) = re.findall(r"before each command: (.*)", done.stdout)
+    assert (f'PATH="{Path(sys.executable).parent}:' in said) is (deployment == ""), done.stdout
