@@ -15,7 +15,15 @@ from gatescope.model.network import AccessibilityNetwork, NetworkConfig
 from gatescope.model.persist import load_model, save_model
 from gatescope.trace import kernel as kernel_module
 from gatescope.trace import stream as stream_module
+from gatescope.trace import tracks as tracks_module
 from gatescope.trace.certificate import ReplayError
+from gatescope.trace.memory import (
+    backward_horizon,
+    forward_horizon,
+    half_life,
+    hidden_memory,
+    write_magnitude,
+)
 from gatescope.trace.replay import trace_windows
 from gatescope.trace.trace import trace
 from tiny_store import LENGTHS, make_store
@@ -103,6 +111,48 @@ def test_named_units_get_tracks_of_their_own(world):
         sidecar = json.loads((world / f"out/output_gate.{direction}.boundary_unit.bw.json").read_text())
         assert sidecar["hidden_unit"] == unit
     assert not (world / "out/units").exists()
+
+
+@pytest.mark.parametrize("write_bp", [97, 2**20])
+def test_named_units_show_their_memory(world, monkeypatch, write_bp):
+    """Half-lives, horizons, writes and hidden memory, each from the arrays of an independent pass."""
+    monkeypatch.setattr(tracks_module, "_WRITE_BP", write_bp)
+    rows = [("fwd", "entry", 2, True), ("rev", "entry", 0, True)]
+    table = pd.DataFrame(rows, columns=["direction", "crossing", "unit", "selected"])
+    table.to_csv(world / "units.tsv", sep="\t", index=False)
+    trace(
+        world / "store",
+        world / "model",
+        world / "out",
+        units=world / "units.tsv",
+        dtype="float64",
+        decimals=6,
+    )
+    store = make_store(world / "again")
+    network, _ = load_model(world / "model")
+    for contig in ("one", "four"):
+        x = torch.from_numpy(one_hot(np.asarray(store.codes(contig))))[None]
+        traced = trace_windows(network.double(), x)
+        for row, (direction, unit) in enumerate((("fwd", 2), ("rev", 0))):
+            i, f, g, c, h = (
+                getattr(traced, name)[0, row, unit].detach().numpy()
+                for name in ("input_logit", "forget_logit", "candidate", "cell", "hidden")
+            )
+            f = f.astype(np.float32)  # as it rests on disk
+            expected = {
+                "half_life": half_life(f).bp,
+                "backward_horizon": backward_horizon(f, direction=direction).bp,
+                "forward_horizon": forward_horizon(f, direction=direction).bp,
+                "write_magnitude": write_magnitude(i, g),
+                "hidden_memory": hidden_memory(c, h),
+            }
+            for name, values in expected.items():
+                path = world / f"out/{name}.{direction}.boundary_unit.bw"
+                found = read_bigwig(path, contig)
+                assert np.array_equal(np.isnan(found), np.isnan(values)), name
+                within = 0.051 if "horizon" in name or name == "half_life" else 1e-6
+                assert (np.abs(found - values)[~np.isnan(values)] < within).all(), name
+                assert json.loads((path.parent / f"{path.name}.json").read_text())["unit"]
 
 
 def _swap_directions(monkeypatch):

@@ -71,6 +71,7 @@ PLANTED_SAMPLES = [name for name, sample in SAMPLES.items() if sample.is_planted
 # what preflight predicts the cost of
 RUN_SIZES = json.dumps(size_runs(config, RUNS.values()))
 GATES = ("forget_gate", "input_gate", "output_gate")
+MEMORY = ("half_life", "backward_horizon", "forward_horizon", "write_magnitude", "hidden_memory")
 DIRECTIONS = ("fwd", "rev")
 
 
@@ -145,9 +146,9 @@ def gpus_of(wildcards):
     return int(may_use_gpu and shutil.which("nvidia-smi") is not None)
 
 
-def gate_tracks(which):
-    """Return the file names of gate tracks, `which` being mean or boundary_unit, with their sidecars."""
-    tracks = [f"{gate}.{direction}.{which}.bw" for gate in GATES for direction in DIRECTIONS]
+def gate_tracks(which, names=GATES):
+    """Return the file names of tracks, `which` being mean or boundary_unit, with their sidecars."""
+    tracks = [f"{name}.{direction}.{which}.bw" for name in names for direction in DIRECTIONS]
     return tracks + [f"{track}.json" for track in tracks]
 
 

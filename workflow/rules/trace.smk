@@ -86,7 +86,7 @@ rule trace_twin:
 
 
 rule trace_boundary_units:
-    """Write the gates of the hidden units that `boundaries` has named as tracks of their own."""
+    """Write the gates and the memory of the hidden units that `boundaries` has named as tracks of their own."""
     input:
         store="results/{sample}/data/encoded",
         model="results/{sample}/model/{run}/model.safetensors",
@@ -96,6 +96,10 @@ rule trace_boundary_units:
         tracks=expand(
             "results/{{sample}}/trace/{{run}}/{track}",
             track=gate_tracks("boundary_unit"),
+        ),
+        memory=expand(
+            "results/{{sample}}/trace/{{run}}/{track}",
+            track=gate_tracks("boundary_unit", MEMORY),
         ),
     log:
         "logs/trace_boundary_units/{sample}.{run}.log",

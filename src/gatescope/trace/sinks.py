@@ -1,21 +1,16 @@
-"""What becomes of the gates as they stream by? A census, arrays of forget logits, tracks; memory does not grow with L.
+"""What becomes of the gates as they stream by? A certificate, a census, arrays of forget logits.
 
-Public names: `GATES`, `ModelCheck`, `Census`, `UnitLogits`, `GateTracks`.
+What they keep in memory does not grow with the contig. Tracks have a module of their own.
+
+Public names: `ModelCheck`, `Census`, `UnitLogits`.
 """
 
-import math
-import tempfile
-from collections.abc import Mapping
-from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 
-from gatescope.atac.bigwig import BigWigWriter, TrackInfo, write_sidecar
 from gatescope.genome.sequence import UNKNOWN, one_hot
 from gatescope.model.cells import cells_of
 from gatescope.model.network import AccessibilityNetwork
@@ -24,19 +19,9 @@ from gatescope.model.runtime import exact_arithmetic
 from gatescope.trace.certificate import Certificate, worst
 from gatescope.trace.memory import GateCensus, half_life
 from gatescope.trace.reading import UnknownBases
+from gatescope.trace.scratch import OnDisk, held_logit
 from gatescope.trace.stream import Piece
 from gatescope.trace.units import DIRECTIONS, unit_file
-
-GATES = ("forget_gate", "input_gate", "output_gate")
-_MEANING = {
-    "forget_gate": "share of the cell state kept from one base to the next; near 0 erases, near 1 remembers",
-    "input_gate": "share of the new candidate value that is written into the cell state",
-    "output_gate": "share of the cell state that the network shows to its next step and to its output",
-}
-#: A float32 logit beyond which the gate is 1: a run of unknown bases that holds the state.
-_LARGEST_LOGIT = 30.0
-_WRITE_BP = 2**20
-_READS = {"fwd": "reading left to right", "rev": "reading right to left"}
 
 
 class ModelCheck:
@@ -171,44 +156,18 @@ class Census:
         return pd.concat(tables, ignore_index=True)
 
 
-class _OnDisk:
-    """A memory-mapped array that is written all over, in any order, without staying in memory."""
-
-    _MOST_WRITTEN = 64 * 2**20  # bytes; mapped pages count as memory of the process until the map is closed
-
-    def __init__(self, path: Path, shape: tuple[int, ...]) -> None:
-        self._path, self._written = path, 0
-        self._array = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
-
-    def write(self, where: Any, values: NDArray) -> None:
-        """Write values, and let go of what was written once it is much."""
-        self._array[where] = values
-        self._written += values.size * 4
-        if self._written > self._MOST_WRITTEN:
-            self.flush()
-
-    def flush(self) -> None:
-        """Send everything to the file."""
-        self._array.flush()
-        self._array, self._written = np.load(self._path, mmap_mode="r+"), 0
-
-    def read(self, where: Any) -> NDArray[np.float32]:
-        """Return a copy of a part."""
-        return np.array(self._array[where])
-
-
 class UnitLogits:
     """Keep the forget logits of every unit on chosen contigs, float32 (D, H, L), one file per contig."""
 
     def __init__(self, folder: Path, contigs: set[str], hidden_units: int) -> None:
         self._folder, self._contigs, self._hidden = folder, contigs, hidden_units
-        self._array: _OnDisk | None = None
+        self._array: OnDisk | None = None
 
     def begin(self, contig: str, length: int) -> None:
         """Make the array of a chosen contig."""
         if contig in self._contigs:
             path = self._folder / unit_file(contig)
-            self._array = _OnDisk(path, (len(DIRECTIONS), self._hidden, length))
+            self._array = OnDisk(path, (len(DIRECTIONS), self._hidden, length))
 
     def take(self, piece: Piece) -> None:
         """Write the logits where they belong."""
@@ -224,9 +183,7 @@ class UnitLogits:
     def skip(self, direction: int, start: int, end: int, retention: float) -> None:
         """Write the retention of each unread base as a logit, no larger than float32 can tell from 1."""
         if self._array is not None:
-            per_base = retention ** (1 / (end - start))
-            logit = _LARGEST_LOGIT if per_base == 1 else math.log(per_base) - math.log1p(-per_base)
-            block = np.full((self._hidden, end - start), logit, np.float32)
+            block = np.full((self._hidden, end - start), held_logit(retention, end - start), np.float32)
             self._array.write((direction, slice(None), slice(start, end)), block)
 
     def end(self) -> None:
@@ -234,111 +191,3 @@ class UnitLogits:
         if self._array is not None:
             self._array.flush()
             self._array = None
-
-
-class GateTracks:
-    """Write forget, input and output gate of each direction as bigWigs: the mean over units, or named units.
-
-    A context manager: tracks and sidecars appear when it is left without an error. One contig rests on disk while
-    it is read, 24 bytes per bp, because segments come in any order and a bigWig is written from left to right.
-
-    Parameters
-    ----------
-    folder : Path
-    lengths : mapping of str to int
-        Contigs of the genome in order.
-    decimals : int
-        Decimals kept.
-    meta : dict
-        `model.json` of the run.
-    units : dict of str to int, optional
-        Unit per direction; None takes the mean over units.
-    """
-
-    #: The certificate of the whole trace, set before the context is left.
-    certificate: Certificate
-
-    def __init__(
-        self,
-        folder: Path,
-        lengths: Mapping[str, int],
-        decimals: int,
-        meta: Mapping[str, Any],
-        units: Mapping[str, int] | None = None,
-    ) -> None:
-        self._folder, self._lengths, self._decimals = folder, lengths, decimals
-        self._meta, self._units = meta, units
-        self._stack = ExitStack()
-
-    def __enter__(self) -> "GateTracks":
-        self._scratch = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="gatescope-")))
-        self._writers = {
-            (gate, direction): self._stack.enter_context(
-                BigWigWriter(self._path(gate, direction), self._lengths, self._decimals)
-            )
-            for direction in DIRECTIONS
-            for gate in GATES
-        }
-        return self
-
-    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        self._stack.__exit__(kind, error, trace)
-        if kind is None:
-            for gate, direction in self._writers:
-                write_sidecar(self._path(gate, direction), self._info(gate, direction))
-
-    def begin(self, contig: str, length: int) -> None:
-        """Make room for the contig: both directions, three gates."""
-        self._contig, self._length = contig, length
-        shape = (len(DIRECTIONS), len(GATES), length)
-        self._values = _OnDisk(self._scratch / "contig.npy", shape)
-
-    def take(self, piece: Piece) -> None:
-        """Reduce each gate to one value per base."""
-        gates = (piece.steps.forget, piece.steps.input, piece.steps.output)
-        if self._units is None:
-            values = torch.stack([gate.mean(2) for gate in gates], 2)
-        else:
-            unit = self._units[DIRECTIONS[piece.direction]]
-            values = torch.stack([gate[:, :, unit] for gate in gates], 2)
-        for where, row in piece.rows(values.float().cpu().numpy()):
-            self._values.write((piece.direction, slice(None), where), row.T)
-
-    def restart(self, direction: int, segment: int) -> None:
-        """Need nothing: what is read again is written over."""
-
-    def skip(self, direction: int, start: int, end: int, retention: float) -> None:
-        """Write what the policy did: kept the state's share, wrote nothing; an output gate there was none."""
-        gates = np.array([retention ** (1 / (end - start)), 0.0, np.nan], np.float32)
-        block = np.repeat(gates[:, None], end - start, axis=1)
-        self._values.write((direction, slice(None), slice(start, end)), block)
-
-    def end(self) -> None:
-        """Write the contig from left to right."""
-        for (gate, direction), writer in self._writers.items():
-            row = DIRECTIONS.index(direction), GATES.index(gate)
-            for start in range(0, self._length, _WRITE_BP):
-                end = min(start + _WRITE_BP, self._length)
-                writer.add(self._contig, start, self._values.read((*row, slice(start, end))))
-
-    def _path(self, gate: str, direction: str) -> Path:
-        kind = "mean" if self._units is None else "boundary_unit"
-        return self._folder / f"{gate}.{direction}.{kind}.bw"
-
-    def _info(self, gate: str, direction: str) -> TrackInfo:
-        unit = None if self._units is None else self._units[direction]
-        whose = "mean over all hidden units" if unit is None else f"hidden unit {unit}, the boundary unit"
-        return TrackInfo(
-            track=gate,
-            unit="gate value 0-1",
-            range=(0.0, 1.0),
-            gaps="missing",
-            description=f"{gate.replace('_', ' ')} of {whose}, {_READS[direction]}: {_MEANING[gate]}",
-            direction="fwd" if direction == "fwd" else "rev",
-            hidden_unit=unit,
-            aggregation="mean over units" if unit is None else "none",
-            decimals=self._decimals,
-            model_sha256=self._meta["sha256"],
-            certificate=self.certificate.as_json(),
-            details={"run": self._meta["run"], "lookahead_bp": self._meta["lookahead_bp"], "layer": 1},
-        )

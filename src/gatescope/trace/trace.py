@@ -20,8 +20,9 @@ from gatescope.model.persist import load_model, require_store
 from gatescope.model.runtime import prepare_torch
 from gatescope.stages import STAGE_VERSIONS
 from gatescope.trace.reading import UnknownBases
-from gatescope.trace.sinks import Census, GateTracks, ModelCheck, UnitLogits
+from gatescope.trace.sinks import Census, ModelCheck, UnitLogits
 from gatescope.trace.stream import ContigStream, SeamReport, Sink
+from gatescope.trace.tracks import GateTracks
 from gatescope.trace.units import DIRECTIONS
 
 log = logging.getLogger(__name__)
