@@ -263,10 +263,15 @@ VERBS: dict[str, Verb] = {
         "gatescope.trace.trace",
         "replay the gates exactly, base by base, and write them as tracks",
         (
-            _STORE,
+            _folder("--store", "encoded store made by `encode`", default=None),
+            _file(
+                "--fasta",
+                "any sequences instead of a store, for a network that reads DNA alone",
+                default=None,
+            ),
             _MODEL,
             _OUTPUT_FOLDER,
-            _option("--contigs", "which contigs to read", choices=("all", "held-out"), default="all"),
+            _option("--contigs", "all, held-out, or names separated by commas", default="all"),
             _option("--tracks", "mean gate tracks, or none", choices=("mean", "none"), default="mean"),
             _file("--units", "units.tsv of `boundaries`: write its selected units instead", default=None),
             _number("--decimals", "decimals kept in the tracks", default=3),

@@ -56,7 +56,7 @@ def gates_of(world, contig):
 
 
 def test_mean_tracks_units_and_summary(world):
-    trace(world / "store", world / "model", world / "out", decimals=5)
+    trace(world / "model", world / "out", store=world / "store", decimals=5)
     for contig in LENGTHS:
         gates = gates_of(world, contig)
         for row, direction in enumerate(("fwd", "rev")):
@@ -77,7 +77,7 @@ def test_mean_tracks_units_and_summary(world):
 
 
 def test_census_counts_every_base(world):
-    trace(world / "store", world / "model", world / "out", contigs="held-out", tracks="none")
+    trace(world / "model", world / "out", store=world / "store", contigs="held-out", tracks="none")
     assert not list((world / "out").glob("*.bw"))
     table = pd.read_csv(world / "out/units.tsv", sep="\t").set_index(["direction", "unit"])
     forget = np.concatenate([gates_of(world, c)["forget_gate"] for c in ("three", "four")], axis=2)
@@ -103,7 +103,7 @@ def test_named_units_get_tracks_of_their_own(world):
         columns=["direction", "crossing", "unit", "selected"],
     )
     table.to_csv(world / "units.tsv", sep="\t", index=False)
-    trace(world / "store", world / "model", world / "out", units=world / "units.tsv", decimals=5)
+    trace(world / "model", world / "out", store=world / "store", units=world / "units.tsv", decimals=5)
     gates = gates_of(world, "one")
     for row, (direction, unit) in enumerate((("fwd", 2), ("rev", 0))):
         values = read_bigwig(world / f"out/output_gate.{direction}.boundary_unit.bw", "one")
@@ -121,9 +121,9 @@ def test_named_units_show_their_memory(world, monkeypatch, write_bp):
     table = pd.DataFrame(rows, columns=["direction", "crossing", "unit", "selected"])
     table.to_csv(world / "units.tsv", sep="\t", index=False)
     trace(
-        world / "store",
         world / "model",
         world / "out",
+        store=world / "store",
         units=world / "units.tsv",
         dtype="float64",
         decimals=6,
@@ -174,7 +174,7 @@ def _shift_hidden(monkeypatch):
 def test_without_a_certificate_nothing_is_written(world, monkeypatch, mutation):
     mutation(monkeypatch)
     with pytest.raises(ReplayError):
-        trace(world / "store", world / "model", world / "out")
+        trace(world / "model", world / "out", store=world / "store")
     assert [p for p in (world / "out").rglob("*") if p.is_file()] == []
 
 
@@ -184,9 +184,83 @@ def test_data_of_another_encoding_are_refused(world):
     meta["seed"] = 99
     (world / "other/meta.json").write_text(json.dumps(meta))
     with pytest.raises(InputError, match="train again"):
-        trace(world / "other", world / "model", world / "out")
+        trace(world / "model", world / "out", store=world / "other")
 
 
 def test_missing_units_are_named(world):
     with pytest.raises(InputError, match="run gatescope boundaries first"):
-        trace(world / "store", world / "model", world / "out", units=world / "units.tsv")
+        trace(world / "model", world / "out", store=world / "store", units=world / "units.tsv")
+
+
+def write_fasta(world, contigs):
+    """Write contigs of the store as FASTA."""
+    store = make_store(world / "again")
+    path = world / "some.fa"
+    letters = np.array(list("ACGTN"))
+    path.write_text("".join(f">{c}\n{''.join(letters[np.asarray(store.codes(c))])}\n" for c in contigs))
+    return path
+
+
+def test_any_fasta_can_be_traced(world):
+    """The same bases give the same tracks, whether they come from a store or from a FASTA."""
+    fasta = write_fasta(world, ["one", "four"])
+    trace(world / "model", world / "out", store=world / "store", decimals=5)
+    trace(world / "model", world / "from_fasta", fasta=fasta, decimals=5)
+    for contig in ("one", "four"):
+        names = [f"{gate}.{direction}.mean.bw" for gate in GATES for direction in ("fwd", "rev")]
+        for name in names:
+            straight, again = (read_bigwig(world / out / name, contig) for out in ("out", "from_fasta"))
+            assert np.abs(straight - again).max() <= 1e-5
+    summary = json.loads((world / "from_fasta/summary.json").read_text())
+    assert list(summary["contigs"]) == ["one", "four"] and len(summary["fasta_sha256"]) == 64
+    assert not (world / "from_fasta/units").exists()
+
+
+def test_contigs_can_be_named(world):
+    trace(world / "model", world / "out", fasta=write_fasta(world, ["one", "four"]), contigs="four")
+    assert list(json.loads((world / "out/summary.json").read_text())["contigs"]) == ["four"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "wanted an encoded store or a FASTA"),
+        ({"store": "store", "fasta": "some.fa"}, "wanted an encoded store or a FASTA"),
+        ({"fasta": "some.fa", "contigs": "chrOne"}, "no contig chrOne in what is traced"),
+        ({"fasta": "some.fa", "contigs": "held-out"}, "a FASTA has no held-out contigs"),
+        ({"store": "store", "unknown_bases": "hold"}, "wanted learned, freeze or decay"),
+    ],
+)
+def test_what_cannot_be_traced_is_refused(world, options, message):
+    write_fasta(world, ["one"])
+    paths = {name: world / value for name, value in options.items() if name in ("store", "fasta")}
+    with pytest.raises(InputError, match=message):
+        trace(world / "model", world / "out", **{**options, **paths})
+    assert not (world / "out").exists()
+
+
+def test_a_network_that_reads_tracks_cannot_read_a_fasta(world):
+    config = NetworkConfig(inputs=("sequence", "cuts"), targets=("state",), stem_channels=5, hidden_units=3)
+    network = AccessibilityNetwork(config, torch.Generator().manual_seed(2))
+    meta = json.loads((world / "model/model.json").read_text())
+    kept = {key: meta[key] for key in ("run", "store", "fold", "training")}
+    save_model(world / "model", config, network.state_dict(), network.state_dict(), kept)
+    with pytest.raises(InputError, match="a FASTA has no tracks"):
+        trace(world / "model", world / "out", fasta=write_fasta(world, ["one"]))
+
+
+@pytest.mark.parametrize("policy", ["freeze", "decay(100)"])
+def test_tracks_show_what_the_policy_did_at_unknown_bases(world, policy):
+    trace(world / "model", world / "out", store=world / "store", unknown_bases=policy, decimals=6)
+    kept = 1.0 if policy == "freeze" else 2 ** (-1 / 100)
+    for direction in ("fwd", "rev"):
+        forget, written, output = (
+            read_bigwig(world / f"out/{gate}.{direction}.mean.bw", "one")[300:320] for gate in GATES
+        )
+        assert forget == pytest.approx(np.full(20, kept), abs=1e-5)
+        assert (written == 0).all() and np.isnan(output).all()
+    logits = np.load(world / "out/units/four.npy")[:, :, 300:320]
+    assert 1 / (1 + np.exp(-logits.astype(float))) == pytest.approx(np.full((2, 3, 20), kept), abs=1e-5)
+    summary = json.loads((world / "out/summary.json").read_text())
+    assert summary["unknown_bases"] == policy
+    assert summary["certificate"]["model_error"] < 1e-5

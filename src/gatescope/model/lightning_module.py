@@ -36,13 +36,14 @@ class TrainingModule(lightning.LightningModule):
         run: str,
         learning_rate: float,
         weight_decay: float,
+        write_cost: float,
         planned_steps: int,
         count_weight: float,
         seed: int,
     ) -> None:
         super().__init__()
         self.network, self.run, self.seed = network, run, seed
-        self.learning_rate, self.weight_decay = learning_rate, weight_decay
+        self.learning_rate, self.weight_decay, self.write_cost = learning_rate, weight_decay, write_cost
         self.planned_steps, self.count_weight = planned_steps, count_weight
         self._valid: list[tuple[Tensor, Tensor, Tensor, Outputs]] = []
         self.scores: dict[str, float] = {}
@@ -64,6 +65,12 @@ class TrainingModule(lightning.LightningModule):
             milestones=[warmup],
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def optimizer_step(self, *arguments: Any, **options: Any) -> None:
+        """Take a step, then shrink the weights that write, at the pace of the learning rate (decoupled decay)."""
+        super().optimizer_step(*arguments, **options)
+        rate = self.trainer.optimizers[0].param_groups[0]["lr"]
+        self.network.shrink_writes(rate * self.write_cost)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss; the dropout masks depend on (seed, step) alone."""

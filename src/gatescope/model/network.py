@@ -199,6 +199,16 @@ class AccessibilityNetwork(nn.Module):
         return features * (kept.to(features) / (1 - rate))
 
     @torch.no_grad()
+    def shrink_writes(self, share: float) -> None:
+        """Take a share off the weights of input gates and candidates: writing has a cost, forgetting has none."""
+        for lstm in self.lstm_layers:
+            hidden = lstm.hidden_size
+            for name, parameter in lstm.named_parameters():
+                if "weight" in name:
+                    parameter[:hidden] *= 1 - share  # torch order i, f, g, o
+                    parameter[2 * hidden : 3 * hidden] *= 1 - share
+
+    @torch.no_grad()
     def set_base_rates(self, cuts_per_bp: float, accessible_share: float) -> None:
         """Let the untrained heads predict the mean: a wrong level would own the first thousand steps of Adam.
 

@@ -35,7 +35,14 @@ logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its tips are
 
 TWINS = ("none", "random", "ablated")
 DEVICES = ("auto", "cpu", "cuda")
-_SMALLEST = {"epochs": 1, "windows_per_epoch": 1, "batch_size": 1, "patience": 1, "weight_decay": 0}
+_SMALLEST = {
+    "epochs": 1,
+    "windows_per_epoch": 1,
+    "batch_size": 1,
+    "patience": 1,
+    "weight_decay": 0,
+    "write_cost": 0,
+}
 _ABOVE_ZERO = ("learning_rate", "gradient_clip", "count_weight")
 
 
@@ -48,6 +55,7 @@ class Training:
     batch_size: int = 24
     learning_rate: float = 0.01
     weight_decay: float = 1e-3
+    write_cost: float = 0.3
     gradient_clip: float = 1.0
     count_weight: float = 0.1
     patience: int = 5
@@ -173,6 +181,7 @@ def _fit(
         run=run,
         learning_rate=plan.learning_rate,
         weight_decay=plan.weight_decay,
+        write_cost=plan.write_cost,
         planned_steps=plan.epochs * plan.batches_per_epoch,
         count_weight=plan.count_weight,
         seed=seed,

@@ -9,12 +9,16 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 
 from gatescope.data.store import EncodedStore
 from gatescope.errors import InputError
-from gatescope.files import replacing_folder, write_json, write_table
+from gatescope.files import file_hash, replacing_folder, write_json, write_table
+from gatescope.genome.contigs import contig_hint
+from gatescope.genome.fasta import Genome
 from gatescope.model.network import AccessibilityNetwork
 from gatescope.model.persist import load_model, require_store
 from gatescope.model.runtime import prepare_torch
@@ -32,10 +36,11 @@ _LAYER = 0
 
 
 def trace(
-    store: Path | str,
     model: Path | str,
     output: Path | str,
     *,
+    store: Path | str | None = None,
+    fasta: Path | str | None = None,
     contigs: str = "all",
     tracks: str = "mean",
     units: Path | str | None = None,
@@ -52,12 +57,17 @@ def trace(
 
     Parameters
     ----------
-    store, model : path
-        Encoded store; folder of the run.
+    model : path
+        Folder of the run.
     output : path
         Folder of the trace; each file appears whole or not at all.
-    contigs : {"all", "held-out"}
-        "held-out" reads the validation and test contigs of the model's fold only.
+    store : path, optional
+        Encoded store that the model was trained on.
+    fasta : path, optional
+        Instead of a store, any sequences: another genome, designed constructs. For networks that read DNA alone;
+        no arrays of single units are written.
+    contigs : str
+        "all"; "held-out", the validation and test contigs of the model's fold; or names, separated by commas.
     tracks : {"mean", "none"}
     units : path, optional
         `units.tsv` of the boundaries stage; the unit with ``selected`` at the entry of each direction is traced.
@@ -73,26 +83,28 @@ def trace(
     Raises
     ------
     InputError
-        If the store was not encoded from what the model was trained on, or a file is missing.
+        If the store was not encoded from what the model was trained on, the network reads tracks that a FASTA does
+        not hold, a contig is unknown, or a file is missing.
     ReplayError
         If the replay does not reproduce the network: nothing is written.
     """
-    data = EncodedStore(store)
     network, meta = load_model(model)
-    require_store(data, meta, model)
     if not network.lstm_layers:
         raise InputError("the network has no recurrence, so there is no gate to trace", where=model)
+    data, source = _open_genome(store, fasta, network, meta, model)
     policy = UnknownBases.parse(unknown_bases)
     device = prepare_torch(threads, "cpu" if meta["training"]["device"] == "cpu" else "auto")
     network = network.to(device, getattr(torch, dtype))
-    held_out = {*meta["fold"]["valid"], *meta["fold"]["test"]}
-    chosen = [c for c in data.lengths if contigs == "all" or c in held_out]
+    held_out = {*meta["fold"]["valid"], *meta["fold"]["test"]} if fasta is None else set()
+    chosen = _choose_contigs(contigs, data.lengths, held_out)
     census, check = Census(network), ModelCheck(network, data, policy)
     with ExitStack() as stack:
         sinks: list[Sink] = [check]
         if units is None:
+            sinks.append(census)
+        if units is None and fasta is None:
             folder = stack.enter_context(replacing_folder(Path(output) / "units", ("*.npy",)))
-            sinks += [census, UnitLogits(folder, held_out, network.config.hidden_units)]
+            sinks.append(UnitLogits(folder, held_out, network.config.hidden_units))
         if units is not None or tracks == "mean":
             shown = None if units is None else _selected_units(Path(units), network.config.hidden_units)
             writer = stack.enter_context(GateTracks(Path(output), data.lengths, decimals, meta, shown))
@@ -104,7 +116,66 @@ def trace(
     log.info("replay exact to %.1e (tolerance %.0e)", certificate.max_error, certificate.tolerance)
     if units is None:
         write_table(Path(output) / "units.tsv", census.table())
-        write_json(Path(output) / "summary.json", _summary(meta, data, chosen, network, policy, check, seams))
+        traced = {"contigs": {contig: data.lengths[contig] for contig in chosen}, **source}
+        write_json(Path(output) / "summary.json", _summary(meta, traced, network, policy, check, seams))
+
+
+class _Sequences:
+    """A FASTA as a genome without tracks."""
+
+    def __init__(self, path: Path | str) -> None:
+        self._genome = Genome(path)
+        self.lengths = self._genome.lengths
+
+    def codes(self, contig: str) -> NDArray[np.uint8]:
+        """Return the bases of a contig."""
+        return self._genome.codes(contig)
+
+    def track(self, contig: str, name: str) -> NDArray[np.float32]:
+        """Refuse: a FASTA has none."""
+        raise ValueError(f"a FASTA has no track {name!r}")
+
+
+def _open_genome(
+    store: Path | str | None,
+    fasta: Path | str | None,
+    network: AccessibilityNetwork,
+    meta: dict[str, Any],
+    model: Path | str,
+) -> tuple[EncodedStore | _Sequences, dict[str, Any]]:
+    """Open what is to be read, and return what the summary says of it."""
+    if (store is None) == (fasta is None):
+        raise InputError("wanted an encoded store or a FASTA, one of them", where="trace: --store, --fasta")
+    if store is not None:
+        data = EncodedStore(store)
+        require_store(data, meta, model)
+        return data, {"store": data.content_hash}
+    assert fasta is not None
+    if network.config.tracks:
+        raise InputError(
+            f"the network reads {', '.join(network.config.tracks)} beside the sequence; a FASTA has no tracks",
+            where=model,
+            remedy="trace an encoded store, or a model with inputs: [sequence]",
+        )
+    return _Sequences(fasta), {"fasta": str(fasta), "fasta_sha256": file_hash(fasta)}
+
+
+def _choose_contigs(contigs: str, lengths: dict[str, int], held_out: set[str]) -> list[str]:
+    """Return the contigs to read, in the order of the genome."""
+    if contigs == "all":
+        return list(lengths)
+    wanted = held_out if contigs == "held-out" else {name.strip() for name in contigs.split(",")}
+    unknown = sorted(wanted - set(lengths))
+    if unknown or not wanted:
+        raise InputError(
+            f"no contig {', '.join(unknown)} in what is traced"
+            if unknown
+            else "a FASTA has no held-out contigs",
+            where="trace: --contigs",
+            cause=contig_hint(unknown, lengths) if unknown else "",
+            remedy="name contigs, separated by commas, or all",
+        )
+    return [contig for contig in lengths if contig in wanted]
 
 
 def _selected_units(path: Path, hidden_units: int) -> dict[str, int]:
@@ -146,8 +217,7 @@ def _stream(stream: ContigStream, sinks: list[Sink], contigs: list[str]) -> dict
 
 def _summary(
     meta: dict[str, Any],
-    data: EncodedStore,
-    contigs: list[str],
+    traced: dict[str, Any],
     network: AccessibilityNetwork,
     policy: UnknownBases,
     check: ModelCheck,
@@ -157,12 +227,11 @@ def _summary(
         "stage_version": STAGE_VERSIONS["trace"],
         "run": meta["run"],
         "model_sha256": meta["sha256"],
-        "store": data.content_hash,
+        **traced,
         "layer": _LAYER + 1,
         "layers": network.config.layers,
         "hidden_units": network.config.hidden_units,
         "lookahead_bp": network.config.lookahead_bp,
-        "contigs": {contig: data.lengths[contig] for contig in contigs},
         "state": "carried over whole contigs, zero at the end where a direction starts",
         "unknown_bases": str(policy),
         "certificate": check.certificate.as_json(),
