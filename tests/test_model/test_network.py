@@ -88,6 +88,20 @@ def test_dropout_comes_from_the_generator_alone():
     assert not torch.equal(draws[0], draws[2])
 
 
+def test_shrinking_writes_spares_what_forgets_and_what_shows():
+    network = make(layers=2)
+    before = {name: parameter.clone() for name, parameter in network.named_parameters()}
+    network.shrink_writes(0.25)
+    for name, parameter in network.named_parameters():
+        if name.startswith("recurrent") and "weight" in name:
+            i, f, g, o = (
+                after / old for after, old in zip(parameter.chunk(4), before[name].chunk(4), strict=True)
+            )
+            assert torch.allclose(torch.cat([i, g]), torch.tensor(0.75)) and bool(((f == 1) & (o == 1)).all())
+        else:
+            assert torch.equal(parameter, before[name]), name
+
+
 def test_dropout_hides_the_same_share_of_units_over_whole_windows():
     """Seen at the heads: with one head weight per unit the logit is the sum of the units that were kept."""
     network = make(dropout=0.25, direction_dropout=0.0, targets=("state",))
