@@ -274,6 +274,9 @@ VERBS: dict[str, Verb] = {
             _option("--contigs", "all, held-out, or names separated by commas", default="all"),
             _option("--tracks", "mean gate tracks, or none", choices=("mean", "none"), default="mean"),
             _file("--units", "units.tsv of `boundaries`: write its selected units instead", default=None),
+            _file(
+                "--slices", "BED of regions of which every gate of every unit is kept (.npz)", default=None
+            ),
             _number("--decimals", "decimals kept in the tracks", default=3),
             _option("--dtype", "precision of the replay", choices=("float32", "float64"), default="float32"),
             _option("--unknown-bases", "learned, freeze or decay(HALF_LIFE_BP)", default="learned"),

@@ -181,6 +181,18 @@ def test_segments_equal_one_sequential_pass(segments, dtype, tolerance):
     assert (found.restarts != []) == any(report.reruns for report in reports)
 
 
+def test_the_trajectory_equals_an_independent_cell_over_20000_steps():
+    """Not teacher-forced: the oracle runs freely from the stem's features."""
+    network, genome = forgetful(), RandomGenome(20_000)
+    found, _ = read(network, genome, "c")
+    x = torch.from_numpy(one_hot(genome.codes("c")))[None]
+    features = network.features(x)[0].detach().numpy()
+    weights = {name: p.detach().numpy() for name, p in network.recurrent[0].named_parameters()}
+    oracle = run_lstm(features, weights, 1)[0]
+    for name in ("forget_logit", "cell", "hidden"):
+        assert np.abs(found.values[name] - oracle[name]).max() <= 1e-10, name
+
+
 def test_as_many_rows_are_read_as_the_burn_in_allows():
     genome = RandomGenome(30_000)
     _, short = read(forgetful(), genome, "c", segments=Segments(rows=16))

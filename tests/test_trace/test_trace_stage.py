@@ -264,3 +264,34 @@ def test_tracks_show_what_the_policy_did_at_unknown_bases(world, policy):
     summary = json.loads((world / "out/summary.json").read_text())
     assert summary["unknown_bases"] == policy
     assert summary["certificate"]["model_error"] < 1e-5
+
+
+@pytest.mark.parametrize("policy", ["learned", "freeze"])
+def test_slices_hold_every_gate_of_every_unit(world, policy):
+    (world / "regions.bed").write_text("one\t290\t350\none\t5990\t6000\nfour\t0\t1\n")
+    trace(
+        world / "model",
+        world / "out",
+        store=world / "store",
+        slices=world / "regions.bed",
+        unknown_bases=policy,
+        dtype="float64",
+    )
+    names = sorted(path.name for path in (world / "out/slices").iterdir())
+    assert names == ["four.0-1.npz", "one.290-350.npz", "one.5990-6000.npz"]
+    found = np.load(world / "out/slices/one.290-350.npz")
+    assert (str(found["contig"]), int(found["start"]), int(found["end"])) == ("one", 290, 350)
+    unread = slice(10, 30)  # N at 300-320
+    for name in ("input", "forget", "candidate", "output", "forget_logit", "cell", "hidden"):
+        assert found[name].shape == (2, 3, 60)
+        assert np.isnan(found[name][:, :, unread]).all() == (policy == "freeze")
+        assert not np.isnan(np.delete(found[name], unread, axis=2)).any()
+    if policy == "learned":
+        store = make_store(world / "again")
+        network, _ = load_model(world / "model")
+        x = torch.from_numpy(one_hot(np.asarray(store.codes("one"))))[None]
+        traced = trace_windows(network.double(), x)
+        for name in ("forget_logit", "candidate", "cell", "hidden"):
+            expected = getattr(traced, name)[0, :, :, 290:350].detach().numpy()
+            assert np.abs(found[name] - expected).max() <= 1e-10, name
+        assert found["forget"] == pytest.approx(1 / (1 + np.exp(-found["forget_logit"])), abs=1e-12)

@@ -2,7 +2,7 @@
 
 What they keep in memory does not grow with the contig. Tracks have a module of their own.
 
-Public names: `ModelCheck`, `Census`, `UnitLogits`.
+Public names: `ModelCheck`, `Census`, `UnitLogits`, `Slices`.
 """
 
 from pathlib import Path
@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 
+from gatescope.data.store import contig_file_stem
 from gatescope.genome.sequence import UNKNOWN, one_hot
 from gatescope.model.cells import cells_of
 from gatescope.model.network import AccessibilityNetwork
@@ -22,6 +24,9 @@ from gatescope.trace.reading import UnknownBases
 from gatescope.trace.scratch import OnDisk, held_logit
 from gatescope.trace.stream import Piece
 from gatescope.trace.units import DIRECTIONS, unit_file
+
+#: What `Slices` keeps of each step.
+_KEPT = ("input", "forget", "candidate", "output", "cell", "hidden")
 
 
 class ModelCheck:
@@ -191,3 +196,60 @@ class UnitLogits:
         if self._array is not None:
             self._array.flush()
             self._array = None
+
+
+class Slices:
+    """Keep everything of every unit over chosen regions: one ``.npz`` per region.
+
+    Keys: `input`, `forget`, `candidate`, `output` (after their activation), `forget_logit`, `cell`, `hidden`, each
+    (D, H, n) in genomic order and in the dtype of the trace; `contig`, `start`, `end` (0-based half-open).
+
+    Parameters
+    ----------
+    folder : Path
+    regions : DataFrame
+        Columns `chrom`, `start`, `end`.
+    """
+
+    def __init__(self, folder: Path, regions: pd.DataFrame) -> None:
+        self._folder, self._regions = folder, regions
+
+    def begin(self, contig: str, length: int) -> None:
+        """Find the contig's regions."""
+        mine = self._regions[self._regions.chrom == contig]
+        self._contig = contig
+        self._wanted = [(int(start), int(end)) for start, end in zip(mine.start, mine.end, strict=True)]
+        self._kept: list[dict[str, NDArray]] = [{} for _ in self._wanted]
+
+    def take(self, piece: Piece) -> None:
+        """Keep what falls into a region."""
+        for row, first in enumerate(piece.starts):
+            for span in piece.reading.spans(first, first + len(piece.steps.hidden)):
+                for (start, end), kept in zip(self._wanted, self._kept, strict=True):
+                    if span.start < end and start < span.end:
+                        self._keep(kept, piece, row, slice(start, end))
+
+    def _keep(self, kept: dict[str, NDArray], piece: Piece, row: int, region: slice) -> None:
+        arrays = {name: getattr(piece.steps, name) for name in _KEPT} | {"forget_logit": piece.forget_logit}
+        for name, array in arrays.items():
+            values = array[:, row : row + 1].detach().cpu().numpy()  # (T, 1, H)
+            if name not in kept:
+                shape = (len(DIRECTIONS), values.shape[2], region.stop - region.start)
+                kept[name] = np.full(shape, np.nan, values.dtype)
+            for where, part in piece.reading.place(piece.starts[row], values[:, 0]):
+                low, high = max(where.start, region.start), min(where.stop, region.stop)
+                if low < high:
+                    to = slice(low - region.start, high - region.start)
+                    kept[name][piece.direction, :, to] = part[low - where.start : high - where.start].T
+
+    def restart(self, direction: int, segment: int) -> None:
+        """Need nothing: what is read again is written over."""
+
+    def skip(self, direction: int, start: int, end: int, retention: float) -> None:
+        """Leave a gap: nothing was computed there."""
+
+    def end(self) -> None:
+        """Write the contig's regions."""
+        for (start, end), kept in zip(self._wanted, self._kept, strict=True):
+            path = self._folder / f"{contig_file_stem(self._contig)}.{start}-{end}.npz"
+            np.savez(path, allow_pickle=False, contig=self._contig, start=start, end=end, **kept)

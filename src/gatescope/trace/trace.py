@@ -19,12 +19,13 @@ from gatescope.errors import InputError
 from gatescope.files import file_hash, replacing_folder, write_json, write_table
 from gatescope.genome.contigs import contig_hint
 from gatescope.genome.fasta import Genome
+from gatescope.genome.regions import read_regions
 from gatescope.model.network import AccessibilityNetwork
 from gatescope.model.persist import load_model, require_store
 from gatescope.model.runtime import prepare_torch
 from gatescope.stages import STAGE_VERSIONS
 from gatescope.trace.reading import UnknownBases
-from gatescope.trace.sinks import Census, ModelCheck, UnitLogits
+from gatescope.trace.sinks import Census, ModelCheck, Slices, UnitLogits
 from gatescope.trace.stream import ContigStream, SeamReport, Sink
 from gatescope.trace.tracks import GateTracks
 from gatescope.trace.units import DIRECTIONS
@@ -44,6 +45,7 @@ def trace(
     contigs: str = "all",
     tracks: str = "mean",
     units: Path | str | None = None,
+    slices: Path | str | None = None,
     decimals: int = 3,
     dtype: str = "float32",
     unknown_bases: str = "learned",
@@ -71,6 +73,8 @@ def trace(
     tracks : {"mean", "none"}
     units : path, optional
         `units.tsv` of the boundaries stage; the unit with ``selected`` at the entry of each direction is traced.
+    slices : path, optional
+        BED of regions of which everything is kept, one ``slices/{contig}.{start}-{end}.npz`` each (`Slices`).
     decimals : int
         Decimals kept in the tracks.
     dtype : {"float32", "float64"}
@@ -102,6 +106,11 @@ def trace(
         sinks: list[Sink] = [check]
         if units is None:
             sinks.append(census)
+        if slices is not None:
+            regions = read_regions(slices, data.lengths, "what is traced")
+            log.info("slices: %d regions, %.0f MB", len(regions), _slices_mb(regions, network))
+            folder = stack.enter_context(replacing_folder(Path(output) / "slices", ("*.npz",)))
+            sinks.append(Slices(folder, regions))
         if units is None and fasta is None:
             folder = stack.enter_context(replacing_folder(Path(output) / "units", ("*.npy",)))
             sinks.append(UnitLogits(folder, held_out, network.config.hidden_units))
@@ -176,6 +185,13 @@ def _choose_contigs(contigs: str, lengths: dict[str, int], held_out: set[str]) -
             remedy="name contigs, separated by commas, or all",
         )
     return [contig for contig in lengths if contig in wanted]
+
+
+def _slices_mb(regions: pd.DataFrame, network: AccessibilityNetwork) -> float:
+    """Predict the size of the slices: seven values per base, direction and unit."""
+    bases = int((regions.end - regions.start).sum())
+    size = network.stem.weight.element_size()
+    return bases * 7 * len(DIRECTIONS) * network.config.hidden_units * size / 1e6
 
 
 def _selected_units(path: Path, hidden_units: int) -> dict[str, int]:
