@@ -10,6 +10,7 @@ import torch
 
 from gatescope.atac.bigwig import read_bigwig
 from gatescope.errors import InputError
+from gatescope.genome.fasta import Genome
 from gatescope.genome.sequence import one_hot
 from gatescope.model.network import AccessibilityNetwork, NetworkConfig
 from gatescope.model.persist import load_model, save_model
@@ -214,6 +215,18 @@ def test_any_fasta_can_be_traced(world):
     summary = json.loads((world / "from_fasta/summary.json").read_text())
     assert list(summary["contigs"]) == ["one", "four"] and len(summary["fasta_sha256"]) == 64
     assert not (world / "from_fasta/units").exists()
+
+
+def test_a_fasta_is_read_once_per_contig(world, monkeypatch):
+    right, read = Genome.codes, []
+
+    def codes(self, chrom, *part):
+        read.extend([] if part else [chrom])
+        return right(self, chrom, *part)
+
+    monkeypatch.setattr(Genome, "codes", codes)
+    trace(world / "model", world / "out", fasta=write_fasta(world, ["one", "four"]))
+    assert read == ["one", "four"]
 
 
 def test_contigs_can_be_named(world):

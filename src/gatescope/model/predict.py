@@ -14,6 +14,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import expit
 from torch import Tensor, nn
 
 from gatescope.genome.sequence import UNKNOWN, one_hot
@@ -67,7 +68,7 @@ def predict_contig(
     contig : str
     """
     length = store.lengths[contig]
-    scales = {"cuts": np.exp, "state": lambda logit: 1 / (1 + np.exp(-logit))}
+    scales = {"cuts": np.exp, "state": expit}
     strands = []
     with exact_arithmetic():
         for is_reverse in (False, True)[: 1 + both_strands]:

@@ -168,10 +168,7 @@ class Tracer:
         cell = torch.cat([cells, after[1][None]])
         self._calls += 1
         at = torch.arange(self._calls * 7 % min(steps, _SAMPLE_BP), steps, _SAMPLE_BP)
-        h_before, c_before = (
-            torch.cat([first[None], states[:-1]])[at]
-            for first, states in zip(state, (hidden, cell), strict=True)
-        )
+        h_before, c_before = _states_before(at, hidden, state[0]), _states_before(at, cell, state[1])
         gates = self._gates(inputs[at], h_before)  # (K, B, 4, H)
         replayed = gates[:, :, 1] * c_before + gates[:, :, 0] * gates[:, :, 2]
         error = worst(

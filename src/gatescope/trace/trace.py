@@ -130,15 +130,18 @@ def trace(
 
 
 class _Sequences:
-    """A FASTA as a genome without tracks."""
+    """A FASTA as a genome without tracks; the contig that is read is held in memory, a byte per base."""
 
     def __init__(self, path: Path | str) -> None:
         self._genome = Genome(path)
         self.lengths = self._genome.lengths
+        self._held: tuple[str, NDArray[np.uint8]] | None = None
 
     def codes(self, contig: str) -> NDArray[np.uint8]:
-        """Return the bases of a contig."""
-        return self._genome.codes(contig)
+        """Return the bases of a contig; every block of it is asked for anew, the file is read once."""
+        if self._held is None or self._held[0] != contig:
+            self._held = contig, self._genome.codes(contig)
+        return self._held[1]
 
     def track(self, contig: str, name: str) -> NDArray[np.float32]:
         """Refuse: a FASTA has none."""

@@ -86,9 +86,9 @@ _QUANTITIES = {
 }
 #: Shown as the mean over units, and of named units; and what named units show beside them.
 GATES = ("forget_gate", "input_gate", "output_gate")
+MEMORY = ("half_life", "backward_horizon", "forward_horizon", "write_magnitude", "hidden_memory")
 #: Rows of a named unit's scratch beside what is read off the steps.
 _FROM_LOGITS = ("forget_logit", "backward_horizon", "forward_horizon")
-MEMORY = ("half_life", "backward_horizon", "forward_horizon", "write_magnitude", "hidden_memory")
 
 
 class GateTracks:
