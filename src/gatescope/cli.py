@@ -158,6 +158,13 @@ _SAMPLE = _option("--sample", "name of the sample", metavar="NAME")
 _RESULTS = _folder("--results", "results folder of the sample")
 _RUNS = _option("--runs", "names of the runs, such as sequence.f1.1", nargs="+", metavar="RUN")
 
+_READ = (
+    _folder("--store", "encoded store made by `encode`", default=None),
+    _file("--fasta", "any sequences instead of a store, for a network that reads DNA alone", default=None),
+)
+_CONTIGS = _option("--contigs", "all, held-out, or names separated by commas", default="all")
+_LAYER = _number("--layer", "LSTM layer, from 1", default=1)
+
 _LOG_HELP = "write progress here as well, and errors here instead: Snakemake shows the log of a failed job"
 
 VERBS: dict[str, Verb] = {
@@ -263,23 +270,38 @@ VERBS: dict[str, Verb] = {
         "gatescope.trace.trace",
         "replay the gates exactly, base by base, and write them as tracks",
         (
-            _folder("--store", "encoded store made by `encode`", default=None),
-            _file(
-                "--fasta",
-                "any sequences instead of a store, for a network that reads DNA alone",
-                default=None,
-            ),
+            *_READ,
             _MODEL,
             _OUTPUT_FOLDER,
-            _option("--contigs", "all, held-out, or names separated by commas", default="all"),
+            _CONTIGS,
             _option("--tracks", "mean gate tracks, or none", choices=("mean", "none"), default="mean"),
-            _file("--units", "units.tsv of `boundaries`: write its selected units instead", default=None),
+            _file(
+                "--units",
+                "units.tsv of `boundaries`: write its selected units instead",
+                nargs="?",
+                default=None,
+            ),
             _file(
                 "--slices", "BED of regions of which every gate of every unit is kept (.npz)", default=None
             ),
+            _LAYER,
+            _option("--piece", "trace a share of the contigs and stop, such as 2-of-8", default="1-of-1"),
             _number("--decimals", "decimals kept in the tracks", default=3),
             _option("--dtype", "precision of the replay", choices=("float32", "float64"), default="float32"),
             _option("--unknown-bases", "learned, freeze or decay(HALF_LIFE_BP)", default="learned"),
+            _THREADS,
+        ),
+    ),
+    "audit": Verb(
+        "gatescope.trace.audit",
+        "follow memories through the whole network: where do its forget gates alone mislead?",
+        (
+            *_READ,
+            _MODEL,
+            _OUTPUT_FOLDER,
+            _CONTIGS,
+            _LAYER,
+            _SEED,
             _THREADS,
         ),
     ),

@@ -8,9 +8,8 @@ import pytest
 import torch
 
 from gatescope.errors import InputError
-from gatescope.model.network import AccessibilityNetwork, NetworkConfig
 from gatescope.trace import reach as reach_module
-from gatescope.trace.reach import growth_rate, layer_inputs, measure_reach, report_reach
+from gatescope.trace.reach import growth_rate, measure_reach, report_reach
 from gatescope.trace.replay import trace_lstm
 
 HIDDEN, WIDTH, LENGTH = 5, 4, 60
@@ -70,7 +69,8 @@ def jacobian(lstm, suffix, x, start, distance):
 @pytest.mark.parametrize(("layers", "layer"), [(1, 0), (2, 1)])
 def test_total_reach_is_the_jacobian_of_autograd(layers, layer):
     lstm, x = make_lstm(layers), draw(2, LENGTH, WIDTH)
-    table = measure_reach(lstm, x, distances_bp=[1, 7, 30], samples=4, generator=rng(), layer=layer)
+    trace = trace_lstm(lstm, x, layer)
+    table = measure_reach(lstm, trace, distances_bp=[1, 7, 30], samples=4, generator=rng(), layer=layer)
     if layer:
         x = trace_lstm(lstm, x, layer - 1).hidden.flatten(1, 2).transpose(1, 2)
     for (direction, window, position, distance), rows in table.groupby(
@@ -90,7 +90,8 @@ def test_total_reach_is_the_jacobian_of_autograd(layers, layer):
 
 def test_without_recurrent_weights_the_direct_path_is_all_there_is():
     lstm = without_recurrence(make_lstm())
-    table = measure_reach(lstm, draw(3, 400, WIDTH), distances_bp=[1, 10, 300], samples=20, generator=rng())
+    trace = trace_lstm(lstm, draw(3, 400, WIDTH))
+    table = measure_reach(lstm, trace, distances_bp=[1, 10, 300], samples=20, generator=rng())
     assert set(table.distance_bp) == {1, 10, 300}
     assert np.abs(table.ratio - 1).max() <= 1e-12
     assert np.abs(table.total_hidden / table.direct_hidden - 1).max() <= 1e-12
@@ -112,37 +113,43 @@ def make_relay(strength):
 @pytest.mark.parametrize(("strength", "flagged"), [(0.0, False), (1.8, True), (-1.8, True)])
 def test_a_memory_that_is_rewritten_is_flagged_where_the_forget_gate_misleads(strength, flagged):
     """At rest (h = c = 0) i = o = f = 1/2: c_t = (1/2 + strength / 4) c_(t-1), the forget gate says 1/2."""
-    table = measure_reach(
-        make_relay(strength),
-        torch.zeros(1, 50, WIDTH).double(),
-        distances_bp=[1, 5],
-        samples=3,
-        generator=rng(),
-    )
+    lstm = make_relay(strength)
+    trace = trace_lstm(lstm, torch.zeros(1, 50, WIDTH).double())
+    table = measure_reach(lstm, trace, distances_bp=[1, 3], samples=3, generator=rng())
     for row in table.itertuples():
         assert row.direct == pytest.approx(0.5**row.distance_bp, rel=1e-12)
         assert row.total == pytest.approx((0.5 + strength / 4) ** row.distance_bp, rel=1e-12)
         assert row.total_hidden == pytest.approx(row.total / 2, rel=1e-12)
     report = report_reach(table).set_index(["direction", "unit", "distance_bp"])
-    assert report.loc[("fwd", 0, 5), "flagged"] == report.loc[("rev", 0, 5), "flagged"] == flagged
+    assert report.loc[("fwd", 0, 3), "flagged"] == report.loc[("rev", 0, 3), "flagged"] == flagged
     assert report.unit_flagged.eq(flagged).all()
 
 
 def test_chunks_of_tangents_change_nothing(monkeypatch):
-    lstm, x = make_lstm(), draw(2, LENGTH, WIDTH)
+    lstm = make_lstm()
+    trace = trace_lstm(lstm, draw(2, LENGTH, WIDTH))
     options = dict(distances_bp=[2, 9], samples=7, units=[4, 1])
-    whole = measure_reach(lstm, x, generator=rng(), **options)
+    whole = measure_reach(lstm, trace, generator=rng(), **options)
     monkeypatch.setattr(reach_module, "_CHUNK_VALUES", 1)
     keys = ["direction", "window", "position", "distance_bp", "unit"]
-    pieces = measure_reach(lstm, x, generator=rng(), **options)
+    pieces = measure_reach(lstm, trace, generator=rng(), **options)
     tables = [table.sort_values(keys, ignore_index=True) for table in (whole, pieces)]
     pd.testing.assert_frame_equal(*tables, rtol=1e-12, atol=1e-15)
 
 
+def test_no_memory_starts_in_the_burn_in():
+    lstm = make_lstm()
+    trace = trace_lstm(lstm, draw(2, LENGTH, WIDTH))
+    table = measure_reach(lstm, trace, distances_bp=[4], samples=60, generator=rng(), burn_in_bp=50)
+    found = table.groupby("direction").position.agg(["min", "max"])
+    assert found.loc["fwd"].tolist() == [50, LENGTH - 5] and found.loc["rev"].tolist() == [4, LENGTH - 51]
+
+
 def test_one_seed_gives_one_table():
-    lstm, x = make_lstm(), draw(2, LENGTH, WIDTH)
+    lstm = make_lstm()
+    trace = trace_lstm(lstm, draw(2, LENGTH, WIDTH))
     options = dict(distances_bp=[3], samples=5)
-    first, again = (measure_reach(lstm, x, generator=rng(), **options) for _ in range(2))
+    first, again = (measure_reach(lstm, trace, generator=rng(), **options) for _ in range(2))
     pd.testing.assert_frame_equal(first, again, check_exact=True)
 
 
@@ -165,20 +172,6 @@ def test_report_counts_only_what_is_still_held():
     assert forgotten.ratio.isna().all()
 
 
-def test_a_network_is_read_layer_by_layer():
-    config = NetworkConfig(stem_channels=6, hidden_units=3, layers=2)
-    network = AccessibilityNetwork(config, torch.Generator().manual_seed(1)).double().eval()
-    codes = torch.randint(0, 4, (2, 70), generator=torch.Generator().manual_seed(2))
-    one_hot = torch.nn.functional.one_hot(codes, 4).transpose(1, 2)
-    lstm, inputs = layer_inputs(network, one_hot, layer=1)
-    assert lstm is network.recurrent[1]
-    assert torch.allclose(inputs, network.recurrent[0](network.features(one_hot))[0], atol=1e-14)
-    table = measure_reach(lstm, inputs, distances_bp=[20], samples=2, generator=rng())
-    assert len(table) == 2 * 2 * 3
-    with pytest.raises(InputError, match="layer 2"):
-        layer_inputs(network, one_hot, layer=2)
-
-
 def test_growth_without_recurrence_is_that_of_the_best_holding_unit():
     """Constant gates and U = 0 are a diagonal linear system: its largest exponent is the largest ln f."""
     lstm = without_recurrence(make_lstm(scale=0.0, hidden=3))
@@ -187,7 +180,7 @@ def test_growth_without_recurrence_is_that_of_the_best_holding_unit():
         for suffix in ("_l0", "_l0_reverse"):
             getattr(lstm, f"bias_ih{suffix}")[3:6] = torch.logit(forget)
             getattr(lstm, f"weight_ih{suffix}")[6:9] = 1.0  # it writes, or there is no state to lose
-    table = growth_rate(lstm, draw(2, 300, WIDTH), generator=rng(), burn_in_bp=100)
+    table = growth_rate(lstm, trace_lstm(lstm, draw(2, 300, WIDTH)), generator=rng(), burn_in_bp=100)
     assert table.direction.tolist() == ["fwd", "fwd", "rev", "rev"]
     assert (table.growth_rate - math.log(0.9)).abs().max() <= 1e-12
 
@@ -195,8 +188,8 @@ def test_growth_without_recurrence_is_that_of_the_best_holding_unit():
 def test_growth_at_rest_is_the_spectral_radius():
     """Read a constant input until nothing moves: the exponent is the log of the largest eigenvalue there."""
     lstm, x = make_lstm(scale=0.4, seed=3, bidirectional=False), torch.ones(1, 2000, WIDTH).double()
-    table = growth_rate(lstm, x, generator=rng(), burn_in_bp=1000)
     trace = trace_lstm(lstm, x)
+    table = growth_rate(lstm, trace, generator=rng(), burn_in_bp=1000)
     rest = torch.cat([trace.hidden[0, 0, :, -1], trace.cell[0, 0, :, -1]])
 
     def once(state):
@@ -207,10 +200,32 @@ def test_growth_at_rest_is_the_spectral_radius():
     assert table.growth_rate.item() == pytest.approx(float(eigenvalues.abs().max().log()), abs=1e-3)
 
 
+@pytest.mark.parametrize("scale", [0.3, 1.5, 4.0])
+@torch.no_grad()
+def test_growth_is_that_of_two_trajectories_a_hair_apart(scale):
+    """The second is brought back along the line between them after every base (Benettin et al. 1980)."""
+    lstm, x, nudge = make_lstm(scale=scale, seed=2, hidden=16), draw(1, 60, WIDTH) * 0.5, 1e-7
+    table = growth_rate(lstm, trace_lstm(lstm, x), generator=rng(), burn_in_bp=0)
+    generator = rng()
+    for suffix, read, found in zip(
+        ("_l0", "_l0_reverse"), (x[0], x[0].flip(0)), table.growth_rate, strict=True
+    ):
+        h = c = torch.zeros(16, dtype=torch.float64)
+        tangent = torch.from_numpy(generator.standard_normal((1, 16)))[0]
+        h2, c2, logs = h, c + nudge * tangent / tangent.norm(), []
+        for t in range(60):
+            h, c, *_ = step(lstm, suffix, read[t], h, c)
+            h2, c2, *_ = step(lstm, suffix, read[t], h2, c2)
+            grown = (c2 - c).norm() / nudge
+            h2, c2 = h + (h2 - h) / grown, c + (c2 - c) / grown
+            logs.append(float(grown.log()))
+        assert found == pytest.approx(np.mean(logs), abs=1e-5)
+
+
 @pytest.mark.parametrize(("scale", "is_excitable"), [(0.3, False), (4.0, True)])
 def test_growth_says_whether_two_trajectories_part(scale, is_excitable):
     lstm, x = make_lstm(scale=scale, seed=2, hidden=16, bidirectional=False), draw(4, 600, WIDTH) * 0.1
-    rates = growth_rate(lstm, x, generator=rng()).growth_rate
+    rates = growth_rate(lstm, trace_lstm(lstm, x), generator=rng()).growth_rate
     nudge = 1e-10 * draw(1, 4, 16, seed=9)
     with torch.no_grad():
         apart = (lstm(x, (torch.zeros_like(nudge), nudge))[0] - lstm(x)[0]).norm(dim=2)[:, -1]
@@ -219,15 +234,17 @@ def test_growth_says_whether_two_trajectories_part(scale, is_excitable):
 
 
 def test_mistakes_are_named():
-    lstm, x = make_lstm(), draw(1, LENGTH, WIDTH)
+    lstm = make_lstm()
+    trace = trace_lstm(lstm, draw(1, LENGTH, WIDTH))
     options = dict(distances_bp=[3], samples=2, generator=rng())
     for mistake in (
         dict(distances_bp=[0]),
         dict(distances_bp=[LENGTH]),
         dict(distances_bp=[]),
+        dict(distances_bp=[40], burn_in_bp=20),
         dict(units=[5]),
     ):
-        with pytest.raises(InputError, match=r"wanted 1 to 59|there are 5"):
-            measure_reach(lstm, x, **{**options, **mistake})
+        with pytest.raises(InputError, match=r"wanted 1 to [35]9|there are 5"):
+            measure_reach(lstm, trace, **{**options, **mistake})
     with pytest.raises(InputError, match="burn-in"):
-        growth_rate(lstm, x, generator=rng(), burn_in_bp=LENGTH)
+        growth_rate(lstm, trace, generator=rng(), burn_in_bp=LENGTH)

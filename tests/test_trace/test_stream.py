@@ -69,7 +69,7 @@ class Collector:
 def read(network, store, contig, **options):
     """Return what a sink sees, (D, H, L) each, and the seam reports."""
     sink = Collector()
-    reports = ContigStream(network, store, **options).read(contig, [sink])
+    reports = ContigStream.of(network, store, **options).read(contig, [sink])
     return sink, reports
 
 

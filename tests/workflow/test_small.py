@@ -53,6 +53,7 @@ def expected_files():
         yield from (
             f"boundaries/{run}/{name}" for name in ("profile.tsv", "units.tsv", "verdict.json", "profile.svg")
         )
+        yield from (f"trace/{run}/{name}" for name in ("summary.json", "reach.tsv", "audit.json"))
         yield from (f"design/{run}/{name}" for name in ("constructs.fa", "designs.tsv"))
 
 
@@ -67,7 +68,9 @@ def test_every_promised_file_is_there(small_run):
 def test_nothing_temporary_is_left(small_run):
     workflow, _ = small_run
     assert not [
-        name for name in workflow.files if "partial" in name or "/units/" in name or ".resume" in name
+        name
+        for name in workflow.files
+        if any(part in name for part in ("partial", "/units/", ".resume", "/parts.", "/pieces"))
     ]
     assert not list((workflow.folder / "results").rglob(".*.partial-*"))
 

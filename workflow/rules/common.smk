@@ -152,6 +152,13 @@ def gate_tracks(which, names=GATES):
     return tracks + [f"{track}.json" for track in tracks]
 
 
+def trace_pieces(folder):
+    """Return what says that the shares of a trace are done; nothing where it is not shared out."""
+    if config["trace"]["pieces"] == 1:
+        return []
+    return gather.trace("results/{{sample}}/trace/{{run}}/" + folder + "/{scatteritem}")
+
+
 def browser_tracks(wildcards):
     """Return every track of a sample that a person looks at."""
     files = []

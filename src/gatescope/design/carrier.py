@@ -29,12 +29,12 @@ from gatescope.config import read_section
 from gatescope.errors import InputError
 from gatescope.files import read_json, replacing_folder, write_table
 from gatescope.genome.sequence import ALPHABET, encode_bases, one_hot
-from gatescope.model.cells import Cell, cells_of, fused
+from gatescope.model.cells import LSTMCell, State, cells_of
 from gatescope.model.network import AccessibilityNetwork
 from gatescope.model.persist import load_model
 from gatescope.model.runtime import exact_arithmetic, prepare_torch
 from gatescope.trace.certificate import Certificate
-from gatescope.trace.replay import replay
+from gatescope.trace.replay import hidden_before, replay
 from gatescope.trace.units import DIRECTIONS
 
 log = logging.getLogger(__name__)
@@ -79,9 +79,9 @@ class Carriers(NamedTuple):
     One period is the least common multiple of all word lengths, the same P for every word.
     """
 
-    cell: Cell
+    cell: LSTMCell
     period: Tensor  # (W, P, C) what the recurrence reads, beginning where it enters the construct
-    state: tuple[Tensor, Tensor]  # h and c, each (W, H), as it enters the construct
+    state: State  # each (W, H), as it enters the construct
     forget_logit: Tensor  # (W, P, H)
     is_settled: Tensor  # (W,) bool
     burn_in_bp: int
@@ -196,12 +196,13 @@ def settle(network: AccessibilityNetwork, words: list[str], direction: int, leng
         state = _run(cell, period, burn_bp, state)
         done_bp += burn_bp
         burn_bp = done_bp
-        hidden, _ = fused(cell)(period, (state[0][None], state[1][None]))
-        gates = replay(cell, period, hidden, state)
-        certificate = Certificate.of(period, gates.error, n_words * period_bp).checked()
+        read = period.transpose(0, 1)
+        steps, _ = replay(cell, read, state)
+        certificate = Certificate.of(period, steps.error, n_words * period_bp).checked()
+        logits = cell.logits(read, hidden_before(steps.hidden, state[0]), "f")[:, :, 0].transpose(0, 1)
         if before is not None:
-            change = (gates.forget_logit - before).abs().amax((1, 2))
-        before = gates.forget_logit
+            change = (logits - before).abs().amax((1, 2))
+        before = logits
     assert before is not None
     assert certificate is not None
     return Carriers(cell, period, state, before, change <= SETTLED_LOGIT, done_bp, certificate)
@@ -227,16 +228,15 @@ def _repeat(word: str, length_bp: int) -> np.ndarray:
     return np.resize(encode_bases(word), length_bp)
 
 
-def _run(cell: Cell, period: Tensor, length_bp: int, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+def _run(cell: LSTMCell, period: Tensor, length_bp: int, state: State) -> State:
     """Run the recurrence over `length_bp` bases of a repeated period and return h and c, each (W, H)."""
-    kernel, (n_words, period_bp, _) = fused(cell), period.shape
+    n_words, period_bp, _ = period.shape
     chunk_bp = max(1, _CHUNK_POSITIONS // (n_words * period_bp)) * period_bp
-    h, c = state[0][None], state[1][None]
     for start in range(0, length_bp, chunk_bp):
         size = min(chunk_bp, length_bp - start)
         inputs = period.repeat(1, -(-size // period_bp), 1)[:, :size]
-        _, (h, c) = kernel(inputs, (h, c))
-    return h[0], c[0]
+        _, state = cell.run(inputs.transpose(0, 1), state)
+    return state
 
 
 def predict_retention(carriers: Carriers, length_bp: int) -> Tensor:

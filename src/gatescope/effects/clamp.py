@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gatescope.errors import InputError
-from gatescope.model.cells import Cell, cells_of, fused
+from gatescope.model.cells import LSTMCell, cells_of
 from gatescope.model.network import AccessibilityNetwork, Outputs
 from gatescope.model.runtime import exact_arithmetic
 from gatescope.trace.certificate import Certificate
-from gatescope.trace.replay import Trace, run_and_replay, trace_lstm
+from gatescope.trace.replay import Trace, replay, trace_lstm
 from gatescope.trace.units import DIRECTIONS
 
 #: What can be clamped, in torch's order i, f, g, o; the candidate is tanh(g).
@@ -342,7 +342,7 @@ def _mask(positions: Positions, windows: int, length: int, clamp: Clamp) -> Tens
     return mask
 
 
-def _rerun(cell: Cell, old: _Reading, inputs: Tensor, forced: _Forced) -> tuple[_Reading, float]:
+def _rerun(cell: LSTMCell, old: _Reading, inputs: Tensor, forced: _Forced) -> tuple[_Reading, float]:
     """Run one direction again, in each window from the first base on whose inputs or gates are others.
 
     What comes before that base, and windows without one, keep their old states.
@@ -363,11 +363,11 @@ def _rerun(cell: Cell, old: _Reading, inputs: Tensor, forced: _Forced) -> tuple[
     return _Reading(inputs, hidden, cell_state), error
 
 
-def _step(cell: Cell, reading: _Reading, forced: _Forced, first: Tensor, end: int) -> None:
+def _step(cell: LSTMCell, reading: _Reading, forced: _Forced, first: Tensor, end: int) -> None:
     """Step with held gates from `first` (N,) of each window to `end`; overwrite the states there."""
     begin = int(first.min())
     h, c = _states_before(reading, begin)
-    drive = reading.inputs[:, begin:end] @ cell.weight_ih.T + (cell.bias_ih + cell.bias_hh)
+    drive = reading.inputs[:, begin:end] @ cell.weight_ih.T + cell.bias
     for t in range(begin, end):
         logit = (drive[:, t - begin] + h @ cell.weight_hh.T).unflatten(1, (4, -1))  # (N, 4, H)
         i, f, _, o = torch.sigmoid(logit).unbind(1)
@@ -379,14 +379,16 @@ def _step(cell: Cell, reading: _Reading, forced: _Forced, first: Tensor, end: in
         reading.hidden[:, t], reading.cell[:, t] = h, c
 
 
-def _run_on(cell: Cell, reading: _Reading, begin: int) -> float:
+def _run_on(cell: LSTMCell, reading: _Reading, begin: int) -> float:
     """Run the fused kernel from `begin` to the end of the window, overwrite the states there; return its error."""
     if begin == reading.inputs.shape[1]:
         return 0.0
     start = _states_before(reading, begin)
-    replayed, _ = run_and_replay(fused(cell), cell, reading.inputs[:, begin:], start)
-    reading.hidden[:, begin:], reading.cell[:, begin:] = replayed.hidden, replayed.cell
-    return replayed.error
+    steps, _ = replay(cell, reading.inputs[:, begin:].transpose(0, 1), start)
+    reading.hidden[:, begin:], reading.cell[:, begin:] = (
+        t.transpose(0, 1) for t in (steps.hidden, steps.cell)
+    )
+    return steps.error
 
 
 def _states_before(reading: _Reading, position: int) -> tuple[Tensor, Tensor]:

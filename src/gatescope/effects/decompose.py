@@ -117,7 +117,7 @@ def decompose_logit(
     weight_ih, weight_hh, bias = (
         cell.weight_ih[rows],
         cell.weight_hh[rows],
-        (cell.bias_ih + cell.bias_hh)[rows],
+        cell.bias[rows],
     )
     logit = inputs @ weight_ih.T + arriving @ weight_hh.T + bias  # (N, L, U)
     terms = {

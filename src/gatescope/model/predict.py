@@ -18,7 +18,7 @@ from scipy.special import expit
 from torch import Tensor, nn
 
 from gatescope.genome.sequence import UNKNOWN, one_hot
-from gatescope.model.cells import cells_of, fused
+from gatescope.model.cells import cells_of
 from gatescope.model.network import AccessibilityNetwork
 from gatescope.model.runtime import exact_arithmetic
 
@@ -163,9 +163,9 @@ def _read_layer(lstm: nn.LSTM, read: _Read, length: int) -> Iterator[tuple[slice
     """Run a layer along a strand, `fwd` from the left, `rev` from the right; yield hidden states as `_read_top`."""
     size, starts = lstm.hidden_size, range(0, length, _CHUNK_BP)
     for direction, cell in enumerate(cells_of(lstm)):
-        kernel, state = fused(cell), None
+        state = cell.zero_state
         for start in reversed(starts) if direction else starts:
-            inputs = read(start, min(start + _CHUNK_BP, length))
-            hidden, state = kernel(inputs.flip(1) if direction else inputs, state)
-            hidden = hidden.flip(1) if direction else hidden
-            yield slice(direction * size, (direction + 1) * size), start, hidden[0]
+            inputs = read(start, min(start + _CHUNK_BP, length))[0]
+            hidden, state = cell.run((inputs.flip(0) if direction else inputs)[:, None], state)
+            hidden = (hidden.flip(0) if direction else hidden)[:, 0]
+            yield slice(direction * size, (direction + 1) * size), start, hidden

@@ -4,8 +4,8 @@ Public names: `Certificate`, `ReplayError`, `TOLERANCE`, `worst`.
 """
 
 import math
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -68,6 +68,20 @@ class Certificate:
         """Return the certificate of a replay that computed in the dtype and on the device of `tensor`."""
         dtype = str(tensor.dtype).removeprefix("torch.")
         return cls(max_error, positions, replayed_share, dtype, tensor.device.type, model_error)
+
+    @classmethod
+    def merged(cls, parts: Sequence["Certificate"]) -> "Certificate":
+        """Return the certificate of several replays of one network taken together."""
+        positions = sum(part.positions for part in parts)
+        replayed = sum(part.replayed_share * part.positions for part in parts)
+        known = [part.model_error for part in parts if part.model_error is not None]
+        return replace(
+            parts[0],
+            max_error=worst(part.max_error for part in parts),
+            positions=positions,
+            replayed_share=replayed / max(1, positions),
+            model_error=worst(known) if known else None,
+        )
 
     @property
     def tolerance(self) -> float:

@@ -6,7 +6,7 @@ the workspace is internal to the kernel. So it is searched for once per shape, b
 and in every call sampled positions are replayed and compared. Wherever the layout is not found or a sample differs,
 the replay itself answers: another torch version costs time, never exactness.
 
-Public names: `Steps`, `Tracer`.
+Public names: `Tracer`.
 """
 
 import logging
@@ -15,74 +15,45 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gatescope.model.cells import Cell, fused
+from gatescope.model.cells import Cell, LSTMCell, State
 from gatescope.trace.certificate import worst
-from gatescope.trace.replay import ANCHOR_BP
+from gatescope.trace.replay import Steps, activate, hidden_before, largest, replay, scale_of
 
 log = logging.getLogger(__name__)
 
-State = tuple[Tensor, Tensor]  # h and c, each (B, H)
 _LSTM = 2  # mode of aten::mkldnn_rnn_layer
 #: Replay and kernel sum in different orders: float32 activations that are the same differ by less than this.
 _SAME = 5e-6
-#: One position in so many is replayed where the gates come from the workspace.
-_SAMPLE_BP = 50
-
-
-class Steps(NamedTuple):
-    """T bases of B rows in reading order: each (T, B, H), gates after their activation.
-
-    `error` is the largest difference found between kernel and replay, over `checked` positions of all units.
-    """
-
-    input: Tensor
-    forget: Tensor
-    candidate: Tensor
-    output: Tensor
-    cell: Tensor
-    hidden: Tensor
-    error: float
-    checked: int
+#: Where the gates come from the workspace, one row of one base in so many is replayed: a prime, so that neither the
+#: same rows nor the same bases come up again and again; and in one call in so many, rows of its first base.
+_SAMPLED_EVERY, _FIRST_BASE_EVERY, _FIRST_BASE_ROWS = 199, 4, 8
 
 
 class _Layout(NamedTuple):
-    """Where the workspace keeps gates (T, B, 4, H) and cells (T - 1, B, H): offset and strides in floats."""
+    """Where the workspace keeps rows of gates (4, H) and of cell states (H), base by base: offsets and strides."""
 
     gates: int
-    gate_strides: tuple[int, int, int, int]
+    gates_stride: int
     cells: int
-    cell_strides: tuple[int, int, int]
+    cells_stride: int
 
 
 class Tracer:
-    """Run one direction of one LSTM layer over many rows at once, with the state carried by the caller.
+    """Run one direction of one layer over many rows at once, with the state carried by the caller.
 
     Parameters
     ----------
     cell : Cell
-        Weights in float32 or float64, on any device.
+        On any device.
     use_workspace : bool
         False answers by replay alone.
     """
 
     def __init__(self, cell: Cell, *, use_workspace: bool = True) -> None:
         self.cell = cell
-        self._lstm = fused(cell, batch_first=False)
-        on_cpu = cell.weight_hh.device.type == "cpu" and cell.weight_hh.dtype == torch.float32
-        self._use_workspace = use_workspace and on_cpu and torch.backends.mkldnn.is_available()
+        self._weights = _kernel_weights(cell) if use_workspace else None
         self._layouts: dict[tuple[int, int], _Layout | None] = {}
         self._calls = 0
-
-    @property
-    def zero_state(self) -> State:
-        """The state before the first base of a contig, for one row."""
-        zero = self.cell.weight_hh.new_zeros(1, self.cell.weight_hh.shape[1])
-        return zero, zero.clone()
-
-    def advance(self, inputs: Tensor, state: State) -> State:
-        """Read T bases of B rows, inputs (T, B, C), and keep nothing but the state after them."""
-        _, (h, c) = self._lstm(inputs, (state[0][None], state[1][None]))
-        return h[0], c[0]
 
     def trace(self, inputs: Tensor, state: State, *, will_repeat: bool = True) -> tuple[Steps, State]:
         """Read T bases of B rows and return every gate.
@@ -96,151 +67,126 @@ class Tracer:
             Whether more calls of this shape follow, so that it pays to search the workspace for its layout.
         """
         shape = (inputs.shape[0], inputs.shape[1])
-        if self._use_workspace and shape not in self._layouts and will_repeat and shape[0] > 1:
-            self._layouts[shape] = self._probe(inputs, state)
+        if self._weights is not None and shape not in self._layouts and will_repeat and shape[0] > 1:
+            self._layouts[shape] = self._probe(self._weights, inputs, state)
         layout = self._layouts.get(shape)
-        if layout is not None:
-            steps, after = self._read_workspace(inputs, state, layout)
+        if self._weights is not None and layout is not None:
+            steps, after = self._read_workspace(self._weights, inputs, state, layout)
             if steps.error <= _SAME:
                 return steps, after
             log.warning("kernel workspace differs from the replay by %.1e: replaying instead", steps.error)
             self._layouts[shape] = None
-        return self._replay(inputs, state)
+        return replay(self.cell, inputs, state)
 
     def forget_logits(self, inputs: Tensor, state: State, hidden: Tensor) -> Tensor:
-        """Return the forget gate before its activation, shape (T, B, H), from the kernel's hidden states.
+        """Return the forget gate before its activation, shape (T, B, H), from the hidden states of these bases.
 
         A float32 gate near 1 cannot tell a half-life of 10 kb from one of 20 kb; its logit can.
         """
-        size = hidden.shape[2]
-        rows = slice(size, 2 * size)  # torch order i, f, g, o
-        before = torch.cat([state[0][None], hidden[:-1]])
-        bias = (self.cell.bias_ih + self.cell.bias_hh)[rows]
-        return inputs @ self.cell.weight_ih[rows].T + before @ self.cell.weight_hh[rows].T + bias
+        return self.cell.logits(inputs, hidden_before(hidden, state[0]), "f")[..., 0, :]
 
-    def _replay(self, inputs: Tensor, state: State) -> tuple[Steps, State]:
-        """Recompute gates and cell states, with the kernel's own c taken up every `ANCHOR_BP`."""
-        pieces = []
-        for part in inputs.split(ANCHOR_BP):
-            steps, state = self._replay_part(part, state)
-            pieces.append(steps)
-        return _join(pieces), state
+    def _read_workspace(
+        self, weights: list[Tensor], inputs: Tensor, state: State, layout: _Layout
+    ) -> tuple[Steps, State]:
+        hidden, after, workspace = _call(weights, inputs, state)
+        rows, size = hidden.shape[0] * hidden.shape[1], hidden.shape[2]
+        gates = workspace.as_strided((rows, 4, size), (layout.gates_stride, size, 1), layout.gates)
+        cells = workspace.as_strided((rows, size), (layout.cells_stride, 1), layout.cells)
+        cells[-len(after[1]) :] = after[
+            1
+        ]  # the kernel hands the last cell states out, and leaves their place free
+        error, checked = self._check(inputs, state, hidden, gates, cells)
+        i, f, g, o = gates.view(*hidden.shape[:2], 4, size).unbind(2)
+        return Steps(i, f, g, o, cells.view(hidden.shape), hidden, error, checked), after
 
-    def _replay_part(self, inputs: Tensor, state: State) -> tuple[Steps, State]:
-        """Recompute gates and cell states from the hidden states that the kernel returned."""
-        hidden, (h, c) = self._lstm(inputs, (state[0][None], state[1][None]))
-        gates = self._gates(inputs, torch.cat([state[0][None], hidden[:-1]]))  # (T, B, 4, H)
-        i, f, g, o = gates.unbind(2)
-        write, before = i * g, state[1]
-        cell = torch.empty_like(write)
-        for t in range(len(cell)):
-            before = torch.addcmul(write[t], f[t], before, out=cell[t])
-        error = _largest(torch.tanh(cell).mul_(o).sub_(hidden))
-        return Steps(i, f, g, o, cell, hidden, error, hidden.shape[0] * hidden.shape[1]), (h[0], c[0])
-
-    def _gates(self, inputs: Tensor, before: Tensor) -> Tensor:
-        """Return the activated gates, shape (..., 4, H)."""
-        cell = self.cell
-        logits = inputs @ cell.weight_ih.T
-        logits = logits.add_(before @ cell.weight_hh.T).add_(cell.bias_ih + cell.bias_hh)
-        gates = logits.unflatten(-1, (4, before.shape[-1]))
-        gates[..., :2, :].sigmoid_()
-        gates[..., 2, :].tanh_()
-        gates[..., 3, :].sigmoid_()
-        return gates
-
-    def _call(self, inputs: Tensor, state: State) -> tuple[Tensor, State, Tensor]:
-        """Return hidden states (T, B, H), the state after them, and the workspace as floats."""
-        weights = [tensor.detach() for tensor in self.cell]
-        with torch.enable_grad():  # without it the kernel keeps no workspace
-            hidden, h, c, workspace = torch.ops.aten.mkldnn_rnn_layer(
-                inputs, *weights, state[0][None], state[1][None], False, [], _LSTM, self.cell.weight_hh.shape[1],
-                1, True, False, False, True,
-            )  # fmt: skip
-        return hidden, (h[0], c[0]), workspace.view(torch.float32)
-
-    def _read_workspace(self, inputs: Tensor, state: State, layout: _Layout) -> tuple[Steps, State]:
-        hidden, after, workspace = self._call(inputs, state)
-        steps, batch, size = hidden.shape
-        shape = (steps, batch, 4, size)
-        i, f, g, o = workspace.as_strided(shape, layout.gate_strides, layout.gates).unbind(2)
-        cells = workspace.as_strided((steps - 1, batch, size), layout.cell_strides, layout.cells)
-        cell = torch.cat([cells, after[1][None]])
+    def _check(
+        self, inputs: Tensor, state: State, hidden: Tensor, gates: Tensor, cells: Tensor
+    ) -> tuple[float, int]:
+        """Replay a sample of rows of a call; return the largest difference and how many they were."""
         self._calls += 1
-        at = torch.arange(self._calls * 7 % min(steps, _SAMPLE_BP), steps, _SAMPLE_BP)
-        h_before, c_before = _states_before(at, hidden, state[0]), _states_before(at, cell, state[1])
-        gates = self._gates(inputs[at], h_before)  # (K, B, 4, H)
-        replayed = gates[:, :, 1] * c_before + gates[:, :, 0] * gates[:, :, 2]
-        error = worst(
-            [
-                _largest(gates - torch.stack([i[at], f[at], g[at], o[at]], 2)),
-                _largest(gates[:, :, 3] * torch.tanh(replayed) - hidden[at]),
-                _largest((replayed - cell[at]) / replayed.abs().clamp(min=1)),
-            ]
-        )
-        return Steps(i, f, g, o, cell, hidden, error, batch * len(at)), after
+        batch, shown = hidden.shape[1], hidden.flatten(0, 1)
+        if self._calls % _FIRST_BASE_EVERY == 1:
+            at = slice(0, batch, -(-batch // _FIRST_BASE_ROWS))
+            h_before, c_before = state[0][at], state[1][at]
+        else:
+            first = self._calls * 37 % min(_SAMPLED_EVERY, len(shown) - batch)
+            at, before = slice(batch + first, None, _SAMPLED_EVERY), slice(first, -batch, _SAMPLED_EVERY)
+            h_before, c_before = shown[before], cells[before]
+        found = activate(self.cell.logits(inputs.flatten(0, 1)[at], h_before))
+        i, f, g, o = found.unbind(1)
+        memory, own = torch.addcmul(i * g, f, c_before), cells[at]
+        apart = torch.stack([self.cell.show(o, memory) - shown[at], (memory - own) / scale_of(own)])
+        return worst([largest(found - gates[at]), largest(apart)]), len(found)
 
-    def _probe(self, inputs: Tensor, state: State) -> _Layout | None:
+    def _probe(self, weights: list[Tensor], inputs: Tensor, state: State) -> _Layout | None:
         """Look for what the replay finds in the workspace; None if it is not all there."""
-        workspace = self._call(inputs, state)[2]
-        steps = self._replay(inputs, state)[0]
-        gates = torch.stack([steps.input, steps.forget, steps.candidate, steps.output], 2)
-        layout = _find_layout(workspace, gates, steps.cell[:-1])
+        workspace = _call(weights, inputs, state)[2]
+        steps = replay(self.cell, inputs, state)[0]
+        gates = torch.stack([steps.input, steps.forget, steps.candidate, steps.output], 2).flatten(0, 1)
+        cells = steps.cell[:-1].flatten(0, 1)
+        layout = _find_layout(workspace, gates, cells)
         if layout is None:
             log.info("no gates found in the workspace of this torch's LSTM kernel: replaying")
             return None
-        found = workspace.as_strided(gates.shape, layout.gate_strides, layout.gates)
-        cells = workspace.as_strided(steps.cell[:-1].shape, layout.cell_strides, layout.cells)
-        scale = steps.cell[:-1].abs().clamp(min=1)
-        wrong = max(_largest(found - gates), _largest((cells - steps.cell[:-1]) / scale))
+        found = workspace.as_strided(gates.shape, (layout.gates_stride, gates.shape[2], 1), layout.gates)
+        held = workspace.as_strided(cells.shape, (layout.cells_stride, 1), layout.cells)
+        wrong = worst([largest(found - gates), largest((held - cells) / scale_of(cells))])
         if wrong > _SAME:
             log.info("what lies in the workspace differs from the replay by %.1e: replaying", wrong)
             return None
         return layout
 
 
-def _states_before(at: Tensor, states: Tensor, first: Tensor) -> Tensor:
-    """Return the states (K, B, H) before positions `at`; before position 0 it is `first`."""
-    before = states[at - 1]
-    if at[0] == 0:
-        before[0] = first
-    return before
+def _kernel_weights(cell: Cell) -> list[Tensor] | None:
+    """Return the weights for the kernel that leaves its gates behind; None where there is none."""
+    if not isinstance(cell, LSTMCell) or not torch.backends.mkldnn.is_available():
+        return None
+    weights = [tensor.detach() for tensor in cell.weights]
+    on_cpu = all(w.device.type == "cpu" and w.dtype == torch.float32 for w in weights)
+    return weights if on_cpu else None
 
 
-def _join(pieces: list[Steps]) -> Steps:
-    """Put consecutive steps together."""
-    if len(pieces) == 1:
-        return pieces[0]
-    fields = [torch.cat(field) for field in list(zip(*pieces, strict=True))[:6]]
-    return Steps._make([*fields, worst(p.error for p in pieces), sum(p.checked for p in pieces)])
-
-
-def _largest(differences: Tensor) -> float:
-    """Return the largest absolute value; not-a-number counts as infinite."""
-    return worst([float(differences.abs().max())]) if differences.numel() else 0.0
+def _call(weights: list[Tensor], inputs: Tensor, state: State) -> tuple[Tensor, State, Tensor]:
+    """Return hidden states (T, B, H), the state after them, and the workspace as floats."""
+    size = weights[1].shape[1]
+    with torch.enable_grad():  # without it the kernel keeps no workspace
+        hidden, h, c, workspace = torch.ops.aten.mkldnn_rnn_layer(
+            inputs,
+            *weights,
+            state[0][None],
+            state[1][None],
+            False,
+            [],
+            _LSTM,
+            size,
+            1,
+            True,
+            False,
+            False,
+            True,
+        )
+    return hidden, (h[0], c[0]), workspace.view(torch.float32)
 
 
 def _find_layout(workspace: Tensor, gates: Tensor, cells: Tensor) -> _Layout | None:
-    """Locate gates (T, B, 4, H) and cells (T - 1, B, H) in a flat workspace by their first rows."""
-    gates_at, cells_at = _find_array(workspace, gates.flatten(2)), _find_array(workspace, cells)
+    """Locate rows of gates (T * B, 4, H), and of all cell states but those of the last base, in a workspace."""
+    gates_at, cells_at = _find_array(workspace, gates.flatten(1)), _find_array(workspace, cells)
     if gates_at is None or cells_at is None:
         return None
-    gate_strides = (gates_at[1], gates_at[2], gates.shape[3], 1)
-    return _Layout(gates_at[0], gate_strides, cells_at[0], (cells_at[1], cells_at[2], 1))
+    layout = _Layout(*gates_at, *cells_at)
+    gates_end = layout.gates + layout.gates_stride * len(gates)
+    cells_end = layout.cells + layout.cells_stride * len(gates)  # with room for those of the last base
+    apart = gates_end <= layout.cells or cells_end <= layout.gates
+    return layout if apart and max(gates_end, cells_end) <= workspace.numel() else None
 
 
-def _find_array(workspace: Tensor, array: Tensor) -> tuple[int, int, int] | None:
-    """Return offset and strides along T and B of an array (T, B, K) whose rows of K floats lie whole."""
-    steps, batch, width = array.shape
-    start = _find_row(workspace, array[0, 0], 0)
-    if start is None:
-        return None
-    next_row = _find_row(workspace, array[0, 1], start + width) if batch > 1 else start + width
-    next_step = _find_row(workspace, array[1, 0], start + width) if steps > 1 else start + width
-    if next_row is None or next_step is None:
-        return None
-    end = start + (steps - 1) * (next_step - start) + (batch - 1) * (next_row - start) + width
-    return (start, next_step - start, next_row - start) if end <= workspace.numel() else None
+def _find_array(workspace: Tensor, array: Tensor) -> tuple[int, int] | None:
+    """Return offset and stride of the rows of an array (R, K), from where its first two rows lie."""
+    start = _find_row(workspace, array[0], 0)
+    if start is None or len(array) == 1:
+        return None if start is None else (start, array.shape[1])
+    following = _find_row(workspace, array[1], start + array.shape[1])
+    return None if following is None else (start, following - start)
 
 
 def _find_row(workspace: Tensor, row: Tensor, first: int) -> int | None:
@@ -248,6 +194,6 @@ def _find_row(workspace: Tensor, row: Tensor, first: int) -> int | None:
     tolerance = _SAME * float(row.abs().max().clamp(min=1))
     last = workspace.numel() - len(row)
     for at in torch.where((workspace[first : last + 1] - row[0]).abs() <= tolerance)[0].tolist():
-        if _largest(workspace[first + at : first + at + len(row)] - row) <= tolerance:
+        if largest(workspace[first + at : first + at + len(row)] - row) <= tolerance:
             return first + at
     return None

@@ -316,6 +316,23 @@ def hidden_memory(cell: ArrayLike, hidden: ArrayLike) -> NDArray[np.float64]:
     return np.abs(np.tanh(np.asarray(cell, np.float64))) - shown
 
 
+#: Half-lives are counted from 2^-4 bp (a gate of 1e-5) to `CAP_BP`, on one base in so many.
+_SHORTEST_LOG2, _HALF_LIFE_EVERY = -4, 16
+_HALF_LIFE_BINS = 4 * (24 - _SHORTEST_LOG2) + 1
+
+
+def _count_half_lives(gate: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Count gates (..., L) by the logarithm of their half-life, shape (..., bins)."""
+    with np.errstate(divide="ignore"):
+        octaves = np.log2(
+            math.log(2) / np.abs(np.log(np.minimum(gate, 1.0)))
+        )  # float32 kernels round up past 1
+    bins = np.clip(4 * (octaves - _SHORTEST_LOG2), 0, _HALF_LIFE_BINS - 1).astype(np.int64)
+    rows = np.arange(bins[..., 0].size).repeat(bins.shape[-1])
+    counts = np.bincount(rows * _HALF_LIFE_BINS + bins.ravel(), minlength=bins[..., 0].size * _HALF_LIFE_BINS)
+    return counts.reshape(*bins.shape[:-1], _HALF_LIFE_BINS)
+
+
 @dataclass(frozen=True)
 class GateCensus:
     """How one gate of each unit is spread over the bases seen so far; censuses of chunks merge.
@@ -330,6 +347,8 @@ class GateCensus:
         Bases with a gate below 0.1 ("left-saturated") and above 0.9 ("right-saturated").
     mean, m2, m3, m4 : float64, shape (...)
         Mean of the gate, and sums of the second to fourth powers of the deviations from it.
+    half_lives : int64, shape (..., bins)
+        Bases, one in `_HALF_LIFE_EVERY`, by what half-life a forget gate of this value has, in quarters of an octave.
 
     References
     ----------
@@ -343,6 +362,7 @@ class GateCensus:
     m2: NDArray[np.float64]
     m3: NDArray[np.float64]
     m4: NDArray[np.float64]
+    half_lives: NDArray[np.int64]
 
     @classmethod
     def of(cls, gate: ArrayLike) -> "GateCensus":
@@ -352,7 +372,10 @@ class GateCensus:
         deviation = gate - mean[..., None]
         square = deviation * deviation
         moments = (square.sum(-1), (square * deviation).sum(-1), (square * square).sum(-1))
-        return cls(gate.shape[-1], (gate < 0.1).sum(-1), (gate > 0.9).sum(-1), mean, *moments)
+        low, high = (gate < 0.1).sum(-1), (gate > 0.9).sum(-1)
+        return cls(
+            gate.shape[-1], low, high, mean, *moments, _count_half_lives(gate[..., ::_HALF_LIFE_EVERY])
+        )
 
     def of_row(self, row: int) -> "GateCensus":
         """Return the census at one index of the first axis."""
@@ -368,7 +391,13 @@ class GateCensus:
         m4 = m4 + 6 * d**2 * (a * a * other.m2 + b * b * self.m2) / n**2
         m4 = m4 + 4 * d * (a * other.m3 - b * self.m3) / n
         low, high = self.low + other.low, self.high + other.high
-        return GateCensus(n, low, high, self.mean + d * b / n, m2, m3, m4)
+        return GateCensus(n, low, high, self.mean + d * b / n, m2, m3, m4, self.half_lives + other.half_lives)
+
+    def half_life_quantile(self, share: float) -> NDArray[np.float64]:
+        """Return the half-life in bp below which the gate was at this share of the bases, shape (...), to 10 %."""
+        counts = self.half_lives.cumsum(-1)
+        at = (counts >= np.maximum(share * counts[..., -1:], 1)).argmax(-1)
+        return 2.0 ** ((at + 0.5) / 4 + _SHORTEST_LOG2)
 
     @property
     def share_low(self) -> NDArray[np.float64]:

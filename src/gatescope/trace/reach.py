@@ -11,7 +11,7 @@ Tangents are pushed by hand through the replayed gates. Fused kernels have no fo
 `torch.func.jvp` over a loop of our own would compute the trajectory a second time; with the gates known, one base
 costs one product of the tangents with U, for any number of tangents, and the gates stay those of the certificate.
 
-Public names: `layer_inputs`, `measure_reach`, `report_reach`, `growth_rate`.
+Public names: `measure_reach`, `report_reach`, `growth_rate`; `gatescope.trace.audit` asks them of trained networks.
 
 References
 ----------
@@ -31,84 +31,87 @@ from torch.nn.functional import logsigmoid
 
 from gatescope.errors import InputError
 from gatescope.model.cells import cells_of
-from gatescope.model.network import AccessibilityNetwork
 from gatescope.model.runtime import exact_arithmetic
-from gatescope.trace.replay import Trace, trace_lstm
+from gatescope.trace.replay import Trace
 from gatescope.trace.units import DIRECTIONS
 
 #: Values of tangents held at a time (float64): bounds memory.
 _CHUNK_VALUES = 2**21
+#: Bases whose derivatives are held at a time.
+_BLOCK_BP = 256
 _TINY = 1e-300
 
 
 class _Slopes(NamedTuple):
-    """Derivatives of one recurrence step at every base of one direction, float64, reading order."""
+    """Derivatives of one recurrence step at some bases of one direction, float64."""
 
-    log_forget: Tensor  # (N, L, H), ln f
-    forget: Tensor  # (N, L, H), dc_t / dc_(t-1) along the direct path
-    gain: Tensor  # (N, L, 4, H), of c_t by the logits of i, f, g; of h_t by that of o
-    show: Tensor  # (N, L, H), dh_t / dc_t
-
-    def at(self, windows: Tensor, position: Tensor | int) -> "_Slopes":
-        """Return the slopes of some bases, shape (S, ...), with an axis for tangents put in behind S."""
-        return _Slopes._make(field[windows, position].unsqueeze(1) for field in self)
+    log_forget: Tensor  # (..., H), ln f
+    forget: Tensor  # (..., H), dc_t / dc_(t-1) along the direct path
+    gain: Tensor  # (..., 4, H), of c_t by the logits of i, f, g; of h_t by that of o
+    show: Tensor  # (..., H), dh_t / dc_t
 
 
-def layer_inputs(
-    network: AccessibilityNetwork, one_hot: Tensor, tracks: Tensor | None = None, layer: int = 0
-) -> tuple[nn.LSTM, Tensor]:
-    """Return one LSTM layer of a network and what it reads, (N, L, C): the arguments of the functions below.
+class _Direction(NamedTuple):
+    """One direction of a traced layer; positions count in reading order."""
 
-    Parameters
-    ----------
-    network : AccessibilityNetwork
-    one_hot : Tensor, shape (N, 4, L)
-    tracks : Tensor, shape (N, K, L), optional
-    layer : int
-        LSTM layer, from 0.
+    index: int
+    recurrent: Tensor  # (4H, H), U in float64
+    trace: Trace
 
-    Raises
-    ------
-    InputError
-        If the network has no such layer.
-    """
-    layers = network.lstm_layers
-    if layer not in range(len(layers)):
-        raise InputError(f"layer {layer}; the network has {len(layers)}, counted from 0", where="reach")
-    with exact_arithmetic():
-        features = network.features(one_hot, tracks)
-        for lstm in layers[:layer]:
-            features, _ = lstm(features)
-    return layers[layer], features
+    def slopes(self, windows: Tensor, positions: Tensor) -> _Slopes:
+        """Differentiate the step to each base, (...) windows and positions, at its traced gates."""
+        names = ("input_logit", "forget_logit", "candidate", "output_logit", "cell")
+        logit_i, logit_f, g, logit_o, c = (self._at(name, windows, positions) for name in names)
+        before = self._at("cell", windows, (positions - 1).clamp_min(0)) * (positions > 0).unsqueeze(-1)
+        (i, di), (f, df), (o, do) = (_sigmoid_and_slope(z) for z in (logit_i, logit_f, logit_o))
+        shown = torch.tanh(c)
+        gain = torch.stack([di * g, df * before, i * (1 - g.square()), do * shown], dim=-2)
+        return _Slopes(logsigmoid(logit_f), f, gain, o * (1 - shown.square()))
+
+    def _at(self, name: str, windows: Tensor, positions: Tensor) -> Tensor:
+        """Return traced values, (..., H), float64; derivatives of all bases at once would be gigabytes."""
+        field = getattr(self.trace, name)[:, self.index].transpose(1, 2)  # (N, L, H)
+        return field[windows, field.shape[1] - 1 - positions if self.index else positions].double()
+
+
+def _directions(lstm: nn.LSTM, trace: Trace, layer: int) -> list[_Direction]:
+    cells = cells_of(lstm, range(lstm.num_layers)[layer])
+    return [_Direction(k, cell.weight_hh.detach().double(), trace) for k, cell in enumerate(cells)]
 
 
 @exact_arithmetic()
 def measure_reach(
     lstm: nn.LSTM,
-    inputs: Tensor,
+    trace: Trace,
     *,
     distances_bp: Sequence[int],
     samples: int,
     generator: np.random.Generator,
     units: Sequence[int] | None = None,
+    burn_in_bp: int = 0,
     layer: int = -1,
 ) -> pd.DataFrame:
-    """Compare direct path and total reach of units from sampled bases, read from zero states.
+    """Compare direct path and total reach of units from sampled bases.
 
     Parameters
     ----------
     lstm : nn.LSTM
-        Batch first; one of its layers is looked at, each direction by itself.
-    inputs : Tensor, shape (N, L, C)
+        One of its layers is looked at, each direction by itself.
+    trace : Trace
+        Of that layer over N windows of L bases, from zero states (`gatescope.trace.replay.trace_lstm`).
     distances_bp : sequence of int
-        How far on the memory is looked for; 1 to L - 1.
+        How far on the memory is looked for; 1 to L - 1 - `burn_in_bp`.
     samples : int
         Bases per direction from which memories start, drawn evenly over windows and over all positions that
         leave room for the largest distance.
     generator : numpy.random.Generator
     units : sequence of int, optional
         All by default.
+    burn_in_bp : int
+        Bases at the start of each window, in reading order (so at its right end for `rev`), from which no memory is
+        followed: the zero states in which a window begins are not those of the contig.
     layer : int
+        The one that was traced.
 
     Returns
     -------
@@ -122,32 +125,34 @@ def measure_reach(
     ------
     InputError
         If a distance does not fit in a window, or a unit is not there.
-    ReplayError
-        If the states cannot be replayed within the tolerance of their dtype.
     """
-    windows, length, _ = inputs.shape
-    distances, chosen = sorted(set(distances_bp)), list(range(lstm.hidden_size) if units is None else units)
-    if not distances or not 1 <= distances[0] <= distances[-1] < length:
-        raise InputError(f"distances {distances} bp; wanted 1 to {length - 1}", where="reach")
-    if not set(chosen) <= set(range(lstm.hidden_size)):
-        raise InputError(f"units {chosen}; there are {lstm.hidden_size}, counted from 0", where="reach")
-    trace, tables = trace_lstm(lstm, inputs, layer), []
-    for direction, cell in enumerate(cells_of(lstm, range(lstm.num_layers)[layer])):
-        slopes, recurrent = _slopes(trace, direction), cell.weight_hh.double()
+    windows, _, hidden, length = trace.cell.shape
+    distances, chosen = sorted(set(distances_bp)), list(range(hidden) if units is None else units)
+    room = length - burn_in_bp
+    if burn_in_bp < 0 or not distances or not 1 <= distances[0] <= distances[-1] < room:
+        raise InputError(
+            f"distances {distances} bp; wanted 1 to {room - 1} in windows of {length} bp, of which the first "
+            f"{burn_in_bp} are not looked at",
+            where="reach",
+        )
+    if not set(chosen) <= set(range(hidden)):
+        raise InputError(f"units {chosen}; there are {hidden}, counted from 0", where="reach")
+    tables = []
+    for one in _directions(lstm, trace, layer):
         window = generator.integers(windows, size=samples)
-        start = generator.integers(length - distances[-1], size=samples)
-        rows = max(1, _CHUNK_VALUES // (len(chosen) * 4 * lstm.hidden_size))
+        start = burn_in_bp + generator.integers(room - distances[-1], size=samples)
+        rows = max(1, _CHUNK_VALUES // (len(chosen) * 4 * hidden))
         for k in range(0, samples, rows):
             places = window[k : k + rows], start[k : k + rows]
-            table = _push_samples(recurrent, slopes, places, chosen, distances)
-            table["position"] = length - 1 - table.position if direction else table.position
-            table.insert(0, "direction", DIRECTIONS[direction])
+            table = _push_samples(one, places, chosen, distances)
+            table["position"] = length - 1 - table.position if one.index else table.position
+            table.insert(0, "direction", DIRECTIONS[one.index])
             tables.append(table)
     return pd.concat(tables, ignore_index=True)
 
 
 def report_reach(
-    table: pd.DataFrame, *, factor: float = 2.0, least: float = 0.01, least_held: float = 0.1
+    table: pd.DataFrame, *, factor: float = 2.0, least: float = 0.1, least_held: float = 0.25
 ) -> pd.DataFrame:
     """Flag the units whose forget gate misleads: direct path and total reach differ by more than `factor`.
 
@@ -158,7 +163,9 @@ def report_reach(
     factor : float
         A sample is off where the ratio is not within 1 / factor to factor (so also where it is negative).
     least : float
-        Samples where both |direct| and |total| are below this count as forgotten both ways, and not as off.
+        Samples where both |direct| and |total| are below this count as forgotten both ways, and not as off. Not
+        much lower than a tenth: where 1 % is left, half-lives that differ by a sixth already differ twofold in
+        what they leave, and nearly every unit would be flagged somewhere.
     least_held : float
         Nothing is flagged where a smaller share of the samples still holds a memory: one sample is no finding.
 
@@ -191,7 +198,7 @@ def report_reach(
 
 @exact_arithmetic()
 def growth_rate(
-    lstm: nn.LSTM, inputs: Tensor, *, generator: np.random.Generator, burn_in_bp: int = 200, layer: int = -1
+    lstm: nn.LSTM, trace: Trace, *, generator: np.random.Generator, burn_in_bp: int = 200, layer: int = -1
 ) -> pd.DataFrame:
     """Return how fast small differences between two states grow: the largest Lyapunov exponent, in nats per bp.
 
@@ -203,17 +210,21 @@ def growth_rate(
     Parameters
     ----------
     lstm : nn.LSTM
-    inputs : Tensor, shape (N, L, C)
+        One of its layers is looked at, each direction by itself.
+    trace : Trace
+        Of that layer over N windows of L bases, from zero states (`gatescope.trace.replay.trace_lstm`).
     generator : numpy.random.Generator
         Draws the tangents.
     burn_in_bp : int
         Bases at the start, in reading order, whose growth is not counted.
     layer : int
+        The one that was traced.
 
     Returns
     -------
     pandas.DataFrame
-        One row per direction and window: `direction`, `window`, `growth_rate` (nats/bp), `counted_bp`.
+        One row per direction and window: `direction`, `window`, `growth_rate` (nats/bp; minus infinity where nothing
+        at all is passed on), `counted_bp`.
 
     Raises
     ------
@@ -224,15 +235,15 @@ def growth_rate(
     ----------
     Benettin et al. 1980.
     """
-    windows, length, _ = inputs.shape
+    windows, _, hidden, length = trace.cell.shape
     if not 0 <= burn_in_bp < length:
         raise InputError(f"burn-in of {burn_in_bp} bp in windows of {length} bp", where="growth rate")
-    trace, tables = trace_lstm(lstm, inputs, layer), []
-    for direction, cell in enumerate(cells_of(lstm, range(lstm.num_layers)[layer])):
-        drawn = torch.from_numpy(generator.standard_normal((windows, lstm.hidden_size))).to(inputs.device)
-        logs = _log_growth(cell.weight_hh.double(), _slopes(trace, direction), drawn)
+    tables = []
+    for one in _directions(lstm, trace, layer):
+        drawn = torch.from_numpy(generator.standard_normal((windows, hidden))).to(one.recurrent.device)
+        logs = _log_growth(one, drawn, length)
         columns = {
-            "direction": DIRECTIONS[direction],
+            "direction": DIRECTIONS[one.index],
             "window": np.arange(windows),
             "growth_rate": logs[:, burn_in_bp:].mean(1).cpu().numpy(),
             "counted_bp": length - burn_in_bp,
@@ -241,54 +252,53 @@ def growth_rate(
     return pd.concat(tables, ignore_index=True)
 
 
-def _slopes(trace: Trace, direction: int) -> _Slopes:
-    """Differentiate every step of one direction at the traced gates."""
-    fields = (field[:, direction].double().transpose(1, 2) for field in trace[:5])
-    logit_i, logit_f, g, logit_o, c = (field.flip(1) if direction else field for field in fields)
-    before = torch.cat([torch.zeros_like(c[:, :1]), c[:, :-1]], dim=1)
-    (i, di), (f, df), (o, do) = (_sigmoid_and_slope(z) for z in (logit_i, logit_f, logit_o))
-    shown = torch.tanh(c)
-    gain = torch.stack([di * g, df * before, i * (1 - g.square()), do * shown], dim=2)
-    return _Slopes(logsigmoid(logit_f), f, gain, o * (1 - shown.square()))
-
-
 def _sigmoid_and_slope(logit: Tensor) -> tuple[Tensor, Tensor]:
     gate = torch.sigmoid(logit)
     return gate, gate * torch.sigmoid(-logit)  # 1 - gate would lose what is left of a gate near 1
 
 
-def _push(recurrent: Tensor, slopes: _Slopes, dh: Tensor, dc: Tensor) -> tuple[Tensor, Tensor]:
-    """Push tangents (..., H) one base on."""
-    by_logit = slopes.gain * (dh @ recurrent.T).unflatten(-1, slopes.gain.shape[-2:])  # (..., 4, H)
-    dc = slopes.forget * dc + by_logit[..., :3, :].sum(-2)
-    return slopes.show * dc + by_logit[..., 3, :], dc
+def _push_one(recurrent: Tensor, here: _Slopes, dh: Tensor, dc: Tensor) -> tuple[Tensor, Tensor]:
+    """Push one tangent (S, H) of each state one base on."""
+    by_logit = here.gain * (dh @ recurrent.T).unflatten(-1, here.gain.shape[1:])  # (S, 4, H)
+    dc = here.forget * dc + by_logit[:, :3].sum(1)
+    return here.show * dc + by_logit[:, 3], dc
+
+
+def _push_many(recurrent: Tensor, here: _Slopes, dh: Tensor, dc: Tensor) -> tuple[Tensor, Tensor]:
+    """Push U tangents (S, U, H) of each state one base on.
+
+    The gains go into U first: half the multiplications of `_push_one`, and no array of four gates per tangent.
+    """
+    gates = recurrent.view(4, -1, recurrent.shape[1])
+    to_cell = torch.einsum("sgj,gjk->sjk", here.gain[:, :3], gates[:3])
+    to_hidden = here.gain[:, 3, :, None] * gates[3]
+    cell, hidden = (dh @ torch.cat([to_cell, to_hidden], dim=1).transpose(1, 2)).chunk(2, dim=2)
+    dc = here.forget[:, None] * dc + cell
+    return here.show[:, None] * dc + hidden, dc
 
 
 def _push_samples(
-    recurrent: Tensor,
-    slopes: _Slopes,
-    places: tuple[np.ndarray, np.ndarray],
-    units: list[int],
-    distances: list[int],
+    one: _Direction, places: tuple[np.ndarray, np.ndarray], units: list[int], distances: list[int]
 ) -> pd.DataFrame:
     """Push one tangent per unit from each place (window, position in reading order)."""
+    recurrent = one.recurrent
     window, start = (torch.from_numpy(array).to(recurrent.device) for array in places)
     own = torch.as_tensor(units, device=recurrent.device)
-    here = slopes.at(window, start)
+    here = one.slopes(window, start)
     dc = torch.eye(recurrent.shape[1]).to(recurrent)[own].expand(len(window), -1, -1)  # (S, U, H)
-    dh, log_direct, tables = here.show * dc, torch.zeros_like(here.log_forget), []
+    dh, log_direct, tables = here.show[:, None] * dc, torch.zeros_like(here.log_forget), []
     for distance in range(1, distances[-1] + 1):
-        here = slopes.at(window, start + distance)
-        dh, dc = _push(recurrent, here, dh, dc)
-        log_direct = log_direct + here.log_forget  # (S, 1, H)
+        here = one.slopes(window, start + distance)
+        dh, dc = _push_many(recurrent, here, dh, dc)
+        log_direct = log_direct + here.log_forget  # (S, H)
         if distance in distances:
-            direct = log_direct.exp()[:, 0, own]
+            direct = log_direct.exp()[:, own]
             total, total_hidden = (t[:, torch.arange(len(own)), own] for t in (dc, dh))
             columns = {
                 "direct": direct,
                 "total": total,
                 "ratio": total / direct,
-                "direct_hidden": direct * here.show[:, 0, own],
+                "direct_hidden": direct * here.show[:, own],
                 "total_hidden": total_hidden,
                 "total_all": dc.norm(dim=2),
             }
@@ -301,14 +311,16 @@ def _push_samples(
     return pd.concat(tables, ignore_index=True)
 
 
-def _log_growth(recurrent: Tensor, slopes: _Slopes, tangent: Tensor) -> Tensor:
+def _log_growth(one: _Direction, tangent: Tensor, length: int) -> Tensor:
     """Return ln of how much a tangent of c (N, H) grows at each base, (N, L)."""
-    norms, rows = [], torch.arange(len(tangent), device=tangent.device)
+    norms, rows = [], torch.arange(len(tangent), device=tangent.device)[:, None]
     dc, dh = tangent / tangent.norm(dim=1, keepdim=True), torch.zeros_like(tangent)
-    for position in range(slopes.forget.shape[1]):
-        here = _Slopes._make(field[rows, position] for field in slopes)
-        dh, dc = _push(recurrent, here, dh, dc)
-        norm = dc.norm(dim=1, keepdim=True)
-        dh, dc = dh / norm.clamp_min(_TINY), dc / norm.clamp_min(_TINY)
-        norms.append(norm)
+    for block in torch.arange(length, device=tangent.device).split(_BLOCK_BP):
+        slopes = one.slopes(rows, block)  # (N, B, ...)
+        for k in range(len(block)):
+            here = _Slopes._make(field[:, k] for field in slopes)
+            dh, dc = _push_one(one.recurrent, here, dh, dc)
+            norm = dc.norm(dim=1, keepdim=True)
+            dh, dc = dh / norm.clamp_min(_TINY), dc / norm.clamp_min(_TINY)
+            norms.append(norm)
     return torch.cat(norms, dim=1).log()

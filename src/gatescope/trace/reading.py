@@ -1,9 +1,9 @@
-"""Which bases does a direction read, in which order? Reading positions, unknown bases, and the stem's features.
+"""Which bases does a direction read, in which order? Reading positions, and unknown bases.
 
 Positions that a recurrence reads are numbered in reading order, from 0: `fwd` from the left end of the contig, `rev`
 from the right end. Where runs of unknown bases are not read (see `UnknownBases`), they have no position.
 
-Public names: `UnknownBases`, `Reading`, `Span`, `StemReader`.
+Public names: `UnknownBases`, `Reading`, `Span`.
 """
 
 import re
@@ -12,14 +12,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from gatescope.errors import InputError
 from gatescope.genome.sequence import UNKNOWN
-from gatescope.model.network import AccessibilityNetwork
-from gatescope.model.predict import Genome, read_features
 
 _DECAY = re.compile(r"decay\((\d+(?:\.\d+)?)\)")
 
@@ -122,45 +118,3 @@ class Reading:
         for span in self.spans(start, start + len(values)):
             part = values[span.first : span.first + span.end - span.start]
             yield slice(span.start, span.end), part[::-1] if self.direction else part
-
-
-class StemReader:
-    """Compute what the first LSTM layer reads, at reading positions of one direction.
-
-    The stem reads the contig itself, unknown bases included: only the recurrence passes over them.
-    """
-
-    def __init__(self, network: AccessibilityNetwork, genome: Genome, contig: str, reading: Reading) -> None:
-        self._network, self._genome, self._contig, self._reading = network, genome, contig, reading
-
-    def __call__(self, starts: list[int], steps: int) -> Tensor:
-        """Return the features of rows that begin at `starts`, shape (steps, rows, C)."""
-        rows = [self._reading.spans(start, start + steps) for start in starts]
-        if all(len(spans) == 1 for spans in rows):
-            features = self._features([spans[0] for spans in rows])  # (B, T, C)
-        else:
-            features = torch.stack(
-                [torch.cat([self._features([span]) for span in spans], dim=1)[0] for spans in rows]
-            )
-        return features.transpose(0, 1).contiguous()
-
-    def _features(self, spans: list[Span]) -> Tensor:
-        """Return the features of equally long spans in reading order, shape (B, T, C)."""
-        places = [(span.start, span.end) for span in spans]
-        features = read_features(self._network, self._genome, self._contig, places)
-        return features.flip(1) if self._reading.direction else features
-
-
-class HiddenReader:
-    """Read what a layer below has left on disk, (L, 2 H) in genomic order, at reading positions of a direction."""
-
-    def __init__(self, hidden: NDArray, reading: Reading, like: Tensor) -> None:
-        self._hidden, self._reading, self._like = hidden, reading, like
-
-    def __call__(self, starts: list[int], steps: int) -> Tensor:
-        """Return the hidden states of rows that begin at `starts`, shape (steps, rows, 2 H)."""
-        rows = []
-        for start in starts:
-            parts = [self._hidden[s.start : s.end] for s in self._reading.spans(start, start + steps)]
-            rows.append(np.concatenate([p[::-1] if self._reading.direction else p for p in parts]))
-        return torch.from_numpy(np.stack(rows, axis=1)).to(self._like)

@@ -8,36 +8,41 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 #: A float32 logit beyond which the gate is 1: a run of unknown bases that holds the state.
 _LARGEST_LOGIT = 30.0
 
 
 class OnDisk:
-    """A memory-mapped float32 array that is written all over, in any order, without staying in memory."""
+    """A memory-mapped array (`.npy`) that is read and written all over, in any order, without staying in memory."""
 
-    _MOST_WRITTEN = 64 * 2**20  # bytes; mapped pages count as memory of the process until the map is closed
+    _MOST_TOUCHED = 64 * 2**20  # bytes; mapped pages count as memory of the process until the map is closed
 
-    def __init__(self, path: Path, shape: tuple[int, ...]) -> None:
-        self._path, self._written = path, 0
-        self._array = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
+    def __init__(self, path: Path, shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> None:
+        self._path, self._touched = path, 0
+        self._array = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
 
     def write(self, where: Any, values: NDArray) -> None:
-        """Write values, and let go of what was written once it is much."""
+        """Write values, and let go of what was touched once it is much."""
         self._array[where] = values
-        self._written += values.size * 4
-        if self._written > self._MOST_WRITTEN:
-            self.flush()
+        self._let_go(values.size)
+
+    def read(self, where: Any) -> NDArray:
+        """Return a copy of a part."""
+        values = np.array(self._array[where])
+        self._let_go(values.size)
+        return values
 
     def flush(self) -> None:
         """Send everything to the file."""
         self._array.flush()
-        self._array, self._written = np.load(self._path, mmap_mode="r+"), 0
+        self._array, self._touched = np.load(self._path, mmap_mode="r+"), 0
 
-    def read(self, where: Any) -> NDArray[np.float32]:
-        """Return a part, still on disk."""
-        return self._array[where]
+    def _let_go(self, values: int) -> None:
+        self._touched += values * self._array.itemsize
+        if self._touched > self._MOST_TOUCHED:
+            self.flush()
 
 
 def held_logit(retention: float, bases: int) -> float:

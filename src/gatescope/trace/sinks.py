@@ -1,57 +1,62 @@
-"""What becomes of the gates as they stream by? A certificate, a census, arrays of forget logits.
+"""What becomes of the gates of a contig as they stream by? A certificate, a census, arrays of forget logits, slices.
 
 What they keep in memory does not grow with the contig. Tracks have a module of their own.
 
-Public names: `ModelCheck`, `Census`, `UnitLogits`, `Slices`.
+Public names: `ModelCheck`, `Census`, `UnitLogits`, `Slices`, `Progress`.
 """
 
+import logging
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from gatescope.data.store import contig_file_stem
 from gatescope.genome.sequence import UNKNOWN, one_hot
-from gatescope.model.cells import cells_of
 from gatescope.model.network import AccessibilityNetwork
 from gatescope.model.predict import Genome
 from gatescope.model.runtime import exact_arithmetic
 from gatescope.trace.certificate import Certificate, worst
-from gatescope.trace.memory import GateCensus, half_life
+from gatescope.trace.memory import GateCensus
 from gatescope.trace.reading import UnknownBases
 from gatescope.trace.scratch import OnDisk, held_logit
-from gatescope.trace.stream import Piece
-from gatescope.trace.units import DIRECTIONS, unit_file
+from gatescope.trace.sink import Piece, Sink
+from gatescope.trace.units import DIRECTIONS
+
+log = logging.getLogger(__name__)
 
 #: What `Slices` keeps of each step.
 _KEPT = ("input", "forget", "candidate", "output", "cell", "hidden")
 
 
-class ModelCheck:
-    """Hold the trace against the network itself, and keep the certificate of everything read.
+class ModelCheck(Sink):
+    """Hold the trace of one contig against the network itself, and keep its certificate.
 
     Two errors are kept: kernel against replay, of every call; and the traced hidden states against those of the
-    network's own forward pass, over the bases next to the end at which each direction starts.
+    network's own forward pass, over the bases next to the end at which each direction starts. A layer above the
+    first reads the whole contig through the direction that comes the other way: there, the second error is known
+    only for contigs that the network can read as a whole.
     """
 
-    #: Bases that the network itself reads at either end of a contig.
-    _CHECKED_BP = 200
+    #: Bases that the network itself reads at either end of a contig; longest contig that it reads as a whole.
+    _CHECKED_BP, _WHOLE_BP = 200, 5_000
 
-    def __init__(self, network: AccessibilityNetwork, genome: Genome, unknown: UnknownBases) -> None:
-        self._network, self._genome, self._unknown = network, genome, unknown
-        self._local, self._model, self._read, self._replayed = 0.0, 0.0, 0, 0
-
-    @property
-    def certificate(self) -> Certificate:
-        """The certificate of everything read so far."""
-        share = min(1.0, self._replayed / max(1, self._read * len(DIRECTIONS)))
-        return Certificate.of(self._network.stem.weight, self._local, self._read, share, self._model)
+    def __init__(
+        self, network: AccessibilityNetwork, genome: Genome, unknown: UnknownBases, layer: int = 0
+    ) -> None:
+        self._network, self._genome, self._unknown, self._layer = network, genome, unknown, layer
+        self._local, self._model, self._replayed = 0.0, 0.0, 0
 
     def begin(self, contig: str, length: int) -> None:
         """Let the network itself read both ends of the contig."""
-        self._read += length
+        self._length, self._own = length, None
+        if self._layer:
+            if length <= self._WHOLE_BP:
+                whole = slice(0, length)
+                self._own = [self._own_hidden(contig, whole, from_right=side) for side in (False, True)]
+            return
         checked = min(self._CHECKED_BP, length)
         reach = min(length, checked + self._network.config.lookahead_bp)
         self._own = [
@@ -64,6 +69,8 @@ class ModelCheck:
         steps = piece.steps
         self._local = worst([self._local, steps.error])
         self._replayed += steps.checked
+        if self._own is None:
+            return
         own = self._own[piece.direction]
         for row, start in enumerate(piece.starts):
             expected = own[start : start + len(steps.hidden)]
@@ -71,57 +78,44 @@ class ModelCheck:
                 differences = steps.hidden[: len(expected), row] - expected
                 self._model = worst([self._model, float(differences.abs().max())])
 
-    def restart(self, direction: int, segment: int) -> None:
-        """Need nothing: what was read before replayed as well."""
-
-    def skip(self, direction: int, start: int, end: int, retention: float) -> None:
-        """Need nothing."""
-
-    def end(self) -> None:
-        """Fail closed as soon as a contig is read."""
-        self.certificate.checked()
+    def certificate(self, error_below: float = 0.0) -> Certificate:
+        """Return the certificate of the contig, given the replay's error in the layers below."""
+        share = min(1.0, self._replayed / (self._length * len(DIRECTIONS)))
+        model = None if self._own is None else self._model
+        local = worst([self._local, error_below])
+        return Certificate.of(self._network.stem.weight, local, self._length, share, model)
 
     def _own_hidden(self, contig: str, part: slice, *, from_right: bool = False) -> torch.Tensor:
-        """Return h of the first layer's direction that starts at that end, in reading order, (bases, H)."""
+        """Return h of the layer's direction that starts at that end, in reading order, (bases, H)."""
         codes = np.asarray(self._genome.codes(contig)[part])
         tracks = [np.asarray(self._genome.track(contig, n)[part]) for n in self._network.config.tracks]
         stacked = np.array(tracks, np.float32).reshape(len(tracks), len(codes))
         inputs = [torch.from_numpy(array)[None] for array in (one_hot(codes[None])[0], stacked)]
         with exact_arithmetic():
-            features = self._network.features(
+            hidden = self._network.features(
                 *(tensor.to(self._network.stem.weight.device) for tensor in inputs)
             )
-            hidden, _ = self._network.lstm_layers[0](features)
+            for lstm in self._network.lstm_layers[: self._layer + 1]:
+                hidden, _ = lstm(hidden)
         fwd, rev = hidden[0].chunk(2, dim=1)
-        if not from_right:
-            read, known = fwd, codes
-        else:
-            read, known = rev.flip(0), codes[::-1]
+        read, known = (rev.flip(0), codes[::-1]) if from_right else (fwd, codes)
         unknown = np.flatnonzero(known == UNKNOWN)
-        passes_over = self._unknown.policy != "learned" and unknown.size
-        return read[: int(unknown[0])] if passes_over else read
+        if self._unknown.policy == "learned" or not unknown.size:
+            return read
+        return read[: 0 if self._layer else int(unknown[0])]
 
 
-class Census:
-    """Count, per direction and unit, how the forget gate is spread over all bases read (`GateCensus`)."""
+class Census(Sink):
+    """Count, per direction and unit, how the forget gate of a contig is spread over the bases read (`GateCensus`)."""
 
-    def __init__(self, network: AccessibilityNetwork) -> None:
-        hidden = network.config.hidden_units
-        self._bias = [
-            (c.bias_ih + c.bias_hh)[hidden : 2 * hidden].detach().double().cpu().numpy()
-            for c in cells_of(network.lstm_layers[0])
-        ]
-        self._total: dict[int, GateCensus] = {}
-
-    def begin(self, contig: str, length: int) -> None:
-        """Start with no segment."""
+    def __init__(self) -> None:
         self._groups: dict[tuple[int, tuple[int, ...]], GateCensus] = {}
         self._dropped: set[tuple[int, tuple[int, ...], int]] = set()
 
     def take(self, piece: Piece) -> None:
         """Add to the census of the segments that are read side by side."""
-        gates = piece.steps.forget.double().cpu().numpy()  # (T, B, H)
-        census, group = GateCensus.of(np.moveaxis(gates, 0, 2)), (piece.direction, tuple(piece.segments))
+        census = GateCensus.of(np.moveaxis(piece.steps.forget.cpu().numpy(), 0, 2))  # (B, H, T)
+        group = (piece.direction, tuple(piece.segments))
         before = self._groups.get(group)
         self._groups[group] = census if before is None else before.merged(census)
 
@@ -129,77 +123,45 @@ class Census:
         """Drop what the segment gave so far."""
         self._dropped |= {(*group, segment) for group in self._groups if group[0] == direction}
 
-    def skip(self, direction: int, start: int, end: int, retention: float) -> None:
-        """Count nothing: no gate was computed there."""
-
-    def end(self) -> None:
-        """Add the segments of the contig to the total."""
-        for (direction, segments), census in self._groups.items():
+    def found(self) -> list[GateCensus | None]:
+        """Return the census of each direction, values (H,); None where nothing was read."""
+        totals: list[GateCensus | None] = [None] * len(DIRECTIONS)
+        for (direction, segments), census in sorted(self._groups.items(), key=lambda group: group[0]):
             for row, segment in enumerate(segments):
                 if (direction, segments, segment) not in self._dropped:
-                    one, before = census.of_row(row), self._total.get(direction)
-                    self._total[direction] = one if before is None else before.merged(one)
-
-    def table(self) -> pd.DataFrame:
-        """Return one row per direction and unit.
-
-        `bias_half_life_bp` is the half-life if nothing but the bias spoke; `bimodality` is Sarle's coefficient.
-        """
-        tables = []
-        for row, direction in enumerate(DIRECTIONS):
-            census = self._total[row]
-            columns = {
-                "direction": direction,
-                "unit": np.arange(len(self._bias[row])),
-                "bias_half_life_bp": half_life(self._bias[row]).bp,
-                "mean": census.mean,
-                "share_below_0.1": census.share_low,
-                "share_above_0.9": census.share_high,
-                "bimodality": census.bimodality,
-            }
-            tables.append(pd.DataFrame(columns))
-        return pd.concat(tables, ignore_index=True)
+                    one, before = census.of_row(row), totals[direction]
+                    totals[direction] = one if before is None else before.merged(one)
+        return totals
 
 
-class UnitLogits:
-    """Keep the forget logits of every unit on chosen contigs, float32 (D, H, L), one file per contig."""
+class UnitLogits(Sink):
+    """Keep the forget logits of every unit of a contig, float32 (D, H, L), genomic order."""
 
-    def __init__(self, folder: Path, contigs: set[str], hidden_units: int) -> None:
-        self._folder, self._contigs, self._hidden = folder, contigs, hidden_units
-        self._array: OnDisk | None = None
+    def __init__(self, path: Path, hidden_units: int) -> None:
+        self._path, self._hidden = path, hidden_units
 
     def begin(self, contig: str, length: int) -> None:
-        """Make the array of a chosen contig."""
-        if contig in self._contigs:
-            path = self._folder / unit_file(contig)
-            self._array = OnDisk(path, (len(DIRECTIONS), self._hidden, length))
+        """Make the array."""
+        self._array = OnDisk(self._path, (len(DIRECTIONS), self._hidden, length))
 
     def take(self, piece: Piece) -> None:
         """Write the logits where they belong."""
-        if self._array is None:
-            return
         logits = piece.forget_logit.float().cpu().numpy()  # (T, B, H)
         for where, row in piece.rows(logits):
             self._array.write((piece.direction, slice(None), where), row.T)
 
-    def restart(self, direction: int, segment: int) -> None:
-        """Need nothing: what is read again is written over."""
-
     def skip(self, direction: int, start: int, end: int, retention: float) -> None:
         """Write the retention of each unread base as a logit, no larger than float32 can tell from 1."""
-        if self._array is not None:
-            block = np.full((self._hidden, end - start), held_logit(retention, end - start), np.float32)
-            self._array.write((direction, slice(None), slice(start, end)), block)
+        block = np.full((self._hidden, end - start), held_logit(retention, end - start), np.float32)
+        self._array.write((direction, slice(None), slice(start, end)), block)
 
     def end(self) -> None:
-        """Finish the contig's file."""
-        if self._array is not None:
-            self._array.flush()
-            self._array = None
+        """Finish the file."""
+        self._array.flush()
 
 
-class Slices:
-    """Keep everything of every unit over chosen regions: one ``.npz`` per region.
+class Slices(Sink):
+    """Keep everything of every unit over regions of a contig: one ``.npz`` per region.
 
     Keys: `input`, `forget`, `candidate`, `output` (after their activation), `forget_logit`, `cell`, `hidden`, each
     (D, H, n) in genomic order and in the dtype of the trace; `contig`, `start`, `end` (0-based half-open).
@@ -207,49 +169,71 @@ class Slices:
     Parameters
     ----------
     folder : Path
-    regions : DataFrame
-        Columns `chrom`, `start`, `end`.
+        Made if a region is given.
+    regions : sequence of (start, end)
     """
 
-    def __init__(self, folder: Path, regions: pd.DataFrame) -> None:
+    def __init__(self, folder: Path, regions: Sequence[tuple[int, int]]) -> None:
         self._folder, self._regions = folder, regions
+        self._kept: list[dict[str, NDArray]] = [{} for _ in regions]
 
     def begin(self, contig: str, length: int) -> None:
-        """Find the contig's regions."""
-        mine = self._regions[self._regions.chrom == contig]
+        """Remember the name."""
         self._contig = contig
-        self._wanted = [(int(start), int(end)) for start, end in zip(mine.start, mine.end, strict=True)]
-        self._kept: list[dict[str, NDArray]] = [{} for _ in self._wanted]
 
     def take(self, piece: Piece) -> None:
         """Keep what falls into a region."""
         for row, first in enumerate(piece.starts):
             for span in piece.reading.spans(first, first + len(piece.steps.hidden)):
-                for (start, end), kept in zip(self._wanted, self._kept, strict=True):
+                for (start, end), kept in zip(self._regions, self._kept, strict=True):
                     if span.start < end and start < span.end:
                         self._keep(kept, piece, row, slice(start, end))
 
     def _keep(self, kept: dict[str, NDArray], piece: Piece, row: int, region: slice) -> None:
         arrays = {name: getattr(piece.steps, name) for name in _KEPT} | {"forget_logit": piece.forget_logit}
         for name, array in arrays.items():
-            values = array[:, row : row + 1].detach().cpu().numpy()  # (T, 1, H)
+            values = array[:, row].detach().cpu().numpy()  # (T, H)
             if name not in kept:
-                shape = (len(DIRECTIONS), values.shape[2], region.stop - region.start)
+                shape = (len(DIRECTIONS), values.shape[1], region.stop - region.start)
                 kept[name] = np.full(shape, np.nan, values.dtype)
-            for where, part in piece.reading.place(piece.starts[row], values[:, 0]):
+            for where, part in piece.reading.place(piece.starts[row], values):
                 low, high = max(where.start, region.start), min(where.stop, region.stop)
                 if low < high:
                     to = slice(low - region.start, high - region.start)
                     kept[name][piece.direction, :, to] = part[low - where.start : high - where.start].T
 
-    def restart(self, direction: int, segment: int) -> None:
-        """Need nothing: what is read again is written over."""
-
-    def skip(self, direction: int, start: int, end: int, retention: float) -> None:
-        """Leave a gap: nothing was computed there."""
-
     def end(self) -> None:
-        """Write the contig's regions."""
-        for (start, end), kept in zip(self._wanted, self._kept, strict=True):
-            path = self._folder / f"{contig_file_stem(self._contig)}.{start}-{end}.npz"
+        """Write the regions."""
+        for (start, end), kept in zip(self._regions, self._kept, strict=True):
+            self._folder.mkdir(exist_ok=True)
+            path = self._folder / f"{start}-{end}.npz"
             np.savez(path, allow_pickle=False, contig=self._contig, start=start, end=end, **kept)
+
+
+class Progress(Sink):
+    """Say every now and then how far the trace has come, and how long the rest will take.
+
+    Parameters
+    ----------
+    total : int
+        Bases of all contigs to be read, each once per direction.
+    """
+
+    _EVERY_S = 30.0
+
+    def __init__(self, total: int) -> None:
+        self._total, self._done = total, 0
+        self._begun = self._said = time.monotonic()
+
+    def begin(self, contig: str, length: int) -> None:
+        """Remember where it is."""
+        self._contig = contig
+
+    def take(self, piece: Piece) -> None:
+        """Count, and speak if it is time."""
+        self._done += piece.steps.hidden.shape[0] * piece.steps.hidden.shape[1]
+        now = time.monotonic()
+        if now - self._said >= self._EVERY_S:
+            self._said, share = now, min(1.0, self._done / self._total)
+            left = (now - self._begun) * (1 / share - 1)
+            log.info("%s: %.0f %% of all bases traced, about %.0f s to go", self._contig, 100 * share, left)

@@ -9,7 +9,7 @@ whose seam differs by more than the tolerance is read again from that end, until
 How long a burn-in has to be is measured: two copies of the network that start from opposite states read the same
 bases until they agree. Where they do not (a latch, an excitable network), the contig is read in one piece.
 
-Public names: `Segments`, `Piece`, `Sink`, `SeamReport`, `ContigStream`.
+Public names: `Segments`, `SeamReport`, `ContigStream`.
 
 References
 ----------
@@ -17,37 +17,37 @@ Lions, Maday & Turinici 2001 (parareal: guess, compare, repeat); Lambrechts et a
 """
 
 import logging
-import tempfile
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
-from functools import cached_property
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from gatescope.model.cells import cells_of
+from gatescope.model.cells import Cell, State, cells_of
 from gatescope.model.network import AccessibilityNetwork
 from gatescope.model.predict import Genome
 from gatescope.model.runtime import exact_arithmetic
 from gatescope.trace.certificate import worst
-from gatescope.trace.kernel import State, Steps, Tracer
-from gatescope.trace.reading import HiddenReader, Reading, StemReader, UnknownBases
+from gatescope.trace.kernel import Tracer
+from gatescope.trace.reading import Reading, UnknownBases
+from gatescope.trace.sink import Piece, Sink
+from gatescope.trace.source import FeatureReader, HiddenStates, Source, StemFeatures
 
 log = logging.getLogger(__name__)
 
 #: States that differ by less than this, relative to a cell state above 1, count as the same.
 SEAM_TOLERANCE = {torch.float32: 2e-6, torch.float64: 1e-12}
 #: Bases x rows that one call of the kernel reads: its workspace then stays in the cache.
-_CALL_BASES = 3200
-_FEWEST_STEPS, _BLOCK_STEPS = 50, 1000
-#: A burn-in may take this share of a segment; the bases on which its length is measured, of a contig.
-_BURN_IN_SHARE, _PILOT_SHARE, _PILOT_PLACES = 0.1, 0.05, 4
-
-_Read = Callable[[list[int], int], Tensor]  # (starts of rows, steps) -> (steps, rows, C)
+_CALL_BASES = 1600
+_FEWEST_STEPS, _BLOCK_STEPS = 25, 1000
+#: A burn-in may take this share of a segment.
+_BURN_IN_SHARE = 0.1
+#: Its length is measured on so many stretches, of at most this share of a contig and so many bases.
+_PILOT_PLACES, _PILOT_SHARE, _PILOT_BP = 2, 0.05, 200_000
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Segments:
     """
 
     segment_bp: int | None = None
-    rows: int = 32
+    rows: int = 64
     burn_in_bp: int | None = None
 
 
@@ -75,7 +75,8 @@ class SeamReport:
 
     Attributes
     ----------
-    direction : int
+    layer, direction : int
+        Counted from 0.
     segments, segment_bp, rows, burn_in_bp : int
         Segments, their length, how many were read side by side, and the burn-in of each.
     reruns : int
@@ -97,76 +98,23 @@ class SeamReport:
     contraction: float | None
     reruns: int = 0
     largest_seam: float = 0.0
+    layer: int = 0
 
     def as_json(self) -> dict[str, Any]:
         """Return the report as it stands in summaries."""
         return asdict(self)
 
 
-@dataclass
-class Piece:
-    """What one call read: T bases of B rows, in reading order.
-
-    Attributes
-    ----------
-    direction : int
-        0 fwd, 1 rev.
-    segments : list of int
-        Which segment of the contig each row belongs to.
-    starts : list of int
-        Reading position of each row's first base.
-    steps : Steps
-        Gates and states, each (T, B, H).
-    """
-
-    direction: int
-    segments: list[int]
-    starts: list[int]
-    steps: Steps
-    reading: Reading
-    _logits: Callable[[], Tensor]
-
-    @cached_property
-    def forget_logit(self) -> Tensor:
-        """The forget gate before its activation, (T, B, H): computed only if somebody asks."""
-        return self._logits()
-
-    def rows(self, values: NDArray) -> Iterator[tuple[slice, NDArray]]:
-        """Yield (slice of the contig, values in genomic order) for values (T, B, ...)."""
-        for row, start in enumerate(self.starts):
-            yield from self.reading.place(start, values[:, row])
-
-
-class Sink(Protocol):
-    """Takes what is read of one contig after the other; segments come in any order."""
-
-    def begin(self, contig: str, length: int) -> None:
-        """Start a contig."""
-
-    def take(self, piece: Piece) -> None:
-        """Take part of some segments."""
-
-    def restart(self, direction: int, segment: int) -> None:
-        """Forget what a segment gave: it is read again."""
-
-    def skip(self, direction: int, start: int, end: int, retention: float) -> None:
-        """Take a run of unknown bases that was not read; `retention` of the state was left after it."""
-
-    def end(self) -> None:
-        """Finish the contig."""
-
-
 class ContigStream:
-    """Read one layer of a network along a contig, in both directions.
+    """Read the last of some stacked layers along a contig, in each of its directions.
 
     Parameters
     ----------
-    network : AccessibilityNetwork
-        Its dtype and device are those of the trace.
-    genome : Genome
-    layer : int
-        LSTM layer from 0. For a layer above the first, hidden states of the layer below rest in a temporary file
-        (2 H values per bp).
+    layers : sequence of sequence of Cell
+        Per layer its directions, fwd first; their dtype and device are those of the trace. Hidden states of all
+        layers but the last rest in a temporary file (D H values per bp).
+    source : Source
+        What the first layer reads.
     unknown : UnknownBases
     segments : Segments
     use_workspace : bool
@@ -175,50 +123,54 @@ class ContigStream:
 
     def __init__(
         self,
-        network: AccessibilityNetwork,
-        genome: Genome,
+        layers: Sequence[Sequence[Cell]],
+        source: Source,
         *,
-        layer: int = 0,
         unknown: UnknownBases | None = None,
         segments: Segments | None = None,
         use_workspace: bool = True,
     ) -> None:
-        self.network, self.genome, self.layer = network, genome, layer
-        self.unknown, self.segments = unknown or UnknownBases(), segments or Segments()
-        self._tracers = [
-            [Tracer(cell, use_workspace=use_workspace) for cell in cells_of(lstm)]
-            for lstm in network.lstm_layers[: layer + 1]
-        ]
+        self.source = source
+        self._unknown, self._segments = unknown or UnknownBases(), segments or Segments()
+        self._layers, self._use_workspace = layers, use_workspace
+        #: Largest difference between network and replay in the layers below, of the contig read last.
+        self.error_below = 0.0
 
-    def read(self, contig: str, sinks: list[Sink]) -> list[SeamReport]:
-        """Send all of a contig to the sinks; return the report of each direction of the traced layer."""
-        with exact_arithmetic(), tempfile.TemporaryDirectory(prefix="gatescope-") as folder:
-            below: NDArray | None = None
-            for layer in range(self.layer):
-                keeper = _HiddenKeeper(Path(folder) / f"layer{layer}.npy")
-                self._read_layer(contig, layer, below, [keeper])
-                below = keeper.hidden
-            return self._read_layer(contig, self.layer, below, sinks)
+    @classmethod
+    def of(
+        cls, network: AccessibilityNetwork, genome: Genome, *, layer: int = 0, **options: Any
+    ) -> "ContigStream":
+        """Return the stream of one LSTM layer (from 0) of a network along the contigs of a genome."""
+        layers = [cells_of(lstm) for lstm in network.lstm_layers[: layer + 1]]
+        return cls(layers, StemFeatures(network, genome), **options)
 
-    def _read_layer(
-        self, contig: str, layer: int, below: NDArray | None, sinks: list[Sink]
-    ) -> list[SeamReport]:
-        length = self.genome.lengths[contig]
-        skipped = self.unknown.skipped(self.genome.codes(contig))
+    def read(self, contig: str, sinks: Sequence[Sink]) -> list[SeamReport]:
+        """Send all of a contig to the sinks; return the reports of each direction of each layer."""
+        with exact_arithmetic(), torch.inference_mode(), TemporaryDirectory(prefix="gatescope-") as folder:
+            source, reports, self.error_below = self.source, [], 0.0
+            for layer, cells in enumerate(self._layers[:-1]):
+                kept = HiddenStates(source, Path(folder) / f"layer{layer}.npy", len(cells))
+                reports += self._read_layer(contig, layer, source, [kept])
+                self.error_below = worst([self.error_below, kept.error])
+                source = kept
+            return reports + self._read_layer(contig, len(self._layers) - 1, source, sinks)
+
+    def _read_layer(self, contig: str, layer: int, source: Source, sinks: Sequence[Sink]) -> list[SeamReport]:
+        length = source.lengths[contig]
+        skipped = self._unknown.skipped(source.codes(contig))
         reports = []
         for sink in sinks:
             sink.begin(contig, length)
-        for direction, tracer in enumerate(self._tracers[layer]):
+        for direction, cell in enumerate(self._layers[layer]):
+            # one for each contig: which positions it samples depends on nothing that was read before
+            tracer = Tracer(cell, use_workspace=self._use_workspace)
             reading = Reading(length, direction, skipped)
-            if below is None:
-                read: _Read = StemReader(self.network, self.genome, contig, reading)
-            else:
-                read = HiddenReader(below, reading, self.network.stem.weight)
-            reader = _DirectionReader(tracer, read, reading, self.unknown, self.segments, sinks)
-            reports.append(reader.run())
+            read = FeatureReader(source, contig, reading)
+            reader = _DirectionReader(tracer, read, reading, self._unknown, self._segments, sinks)
+            reports.append(replace(reader.run(), layer=layer))
             for start, end in skipped.tolist():
                 for sink in sinks:
-                    sink.skip(direction, start, end, self.unknown.retention(end - start))
+                    sink.skip(direction, start, end, self._unknown.retention(end - start))
         for sink in sinks:
             sink.end()
         return reports
@@ -230,16 +182,16 @@ class _DirectionReader:
     def __init__(
         self,
         tracer: Tracer,
-        read: _Read,
+        read: FeatureReader,
         reading: Reading,
         unknown: UnknownBases,
         segments: Segments,
-        sinks: list[Sink],
+        sinks: Sequence[Sink],
     ) -> None:
         self._tracer, self._read, self._reading = tracer, read, reading
         self._unknown, self._segments, self._sinks = unknown, segments, sinks
         self._decays_at = sorted(reading.gaps) if unknown.half_life_bp is not None else []
-        self._tolerance = SEAM_TOLERANCE[tracer.cell.weight_hh.dtype]
+        self._tolerance = SEAM_TOLERANCE[tracer.cell.zero_state[0].dtype]
 
     def run(self) -> SeamReport:
         """Read the contig; return how the segments fitted together."""
@@ -271,7 +223,7 @@ class _DirectionReader:
 
     def _measure_burn_in(self) -> tuple[int, float | None]:
         """Return after how many bases two opposite starts agree to a tenth of the tolerance, and what is left."""
-        limit = int(self._reading.length * _PILOT_SHARE)
+        limit = min(int(self._reading.length * _PILOT_SHARE), _PILOT_BP)
         limit -= limit % _FEWEST_STEPS
         if limit < _FEWEST_STEPS or self._segments.rows == 1:
             return 0, None
@@ -284,7 +236,7 @@ class _DirectionReader:
         while done < limit:
             steps = min(_BLOCK_STEPS // 2, limit - done)
             inputs = self._read([place + done for place in places], steps)
-            state = self._tracer.advance(torch.cat([inputs, inputs], dim=1), state)
+            state = self._advance(torch.cat([inputs, inputs], dim=1), state)
             done += steps
             left = _difference(
                 (state[0][:_PILOT_PLACES], state[1][:_PILOT_PLACES]),
@@ -320,8 +272,14 @@ class _DirectionReader:
         for at, steps in self._calls(lengths, before, _BLOCK_STEPS):
             active = [row for row, start in enumerate(starts) if before[row] + at < start]
             inputs = self._read([before[row] + at for row in active], steps)
-            after = self._tracer.advance(inputs, self._decayed(_rows(state, active), active, before, at))
+            after = self._advance(inputs, self._decayed(_rows(state, active), active, before, at))
             state[0][active], state[1][active] = after
+        return state
+
+    def _advance(self, inputs: Tensor, state: State) -> State:
+        """Read on, and keep nothing but the state."""
+        for part in inputs.split(_FEWEST_STEPS):
+            _, state = self._tracer.cell.run(part, state)
         return state
 
     def _read_rows(self, segments: list[int], starts: list[int], ends: list[int], state: State) -> State:
@@ -385,46 +343,8 @@ class _DirectionReader:
         return state[0] * left, state[1] * left
 
     def _zeros(self, rows: int) -> State:
-        h, c = self._tracer.zero_state
+        h, c = self._tracer.cell.zero_state
         return h.repeat(rows, 1), c.repeat(rows, 1)
-
-
-class _HiddenKeeper:
-    """Keep the hidden states of a layer in a file, (L, 2 H), genomic order, for the layer above."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._array: np.memmap | None = None
-
-    @property
-    def hidden(self) -> NDArray:
-        """The hidden states of both directions at every base."""
-        assert self._array is not None
-        return self._array
-
-    def begin(self, contig: str, length: int) -> None:
-        """Remember the length; the file is made when the number of units is known."""
-        self._length = length
-
-    def take(self, piece: Piece) -> None:
-        """Write the hidden states where they belong."""
-        values = piece.steps.hidden.cpu().numpy()
-        size = values.shape[2]
-        if self._array is None:
-            shape = (self._length, 2 * size)
-            self._array = np.lib.format.open_memmap(self._path, mode="w+", dtype=values.dtype, shape=shape)
-        columns = slice(piece.direction * size, (piece.direction + 1) * size)
-        for where, row in piece.rows(values):
-            self._array[where, columns] = row
-
-    def restart(self, direction: int, segment: int) -> None:
-        """Need nothing: what is read again is written over."""
-
-    def skip(self, direction: int, start: int, end: int, retention: float) -> None:
-        """Need nothing: the layer above does not read these bases either."""
-
-    def end(self) -> None:
-        """Need nothing."""
 
 
 def _round_up(value: int, step: int) -> int:

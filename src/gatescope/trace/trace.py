@@ -4,36 +4,36 @@ Public names: `trace`.
 """
 
 import logging
-import time
-from contextlib import ExitStack
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 
-from gatescope.data.store import EncodedStore
+from gatescope.data.store import EncodedStore, contig_file_stem
 from gatescope.errors import InputError
-from gatescope.files import file_hash, replacing_folder, write_json, write_table
-from gatescope.genome.contigs import contig_hint
-from gatescope.genome.fasta import Genome
+from gatescope.files import replacing_folder, write_json, write_table
 from gatescope.genome.regions import read_regions
+from gatescope.model.cells import cells_of
 from gatescope.model.network import AccessibilityNetwork
-from gatescope.model.persist import load_model, require_store
+from gatescope.model.persist import load_model
 from gatescope.model.runtime import prepare_torch
 from gatescope.stages import STAGE_VERSIONS
+from gatescope.trace.certificate import Certificate
+from gatescope.trace.memory import GateCensus, half_life
+from gatescope.trace.parts import Part, Wanted, finished_part, trace_contig
 from gatescope.trace.reading import UnknownBases
-from gatescope.trace.sinks import Census, ModelCheck, Slices, UnitLogits
-from gatescope.trace.stream import ContigStream, SeamReport, Sink
-from gatescope.trace.tracks import GateTracks
-from gatescope.trace.units import DIRECTIONS
+from gatescope.trace.sinks import Progress
+from gatescope.trace.source import Sequences, choose_contigs, held_out_contigs, open_genome
+from gatescope.trace.stream import ContigStream
+from gatescope.trace.tracks import track_rows, write_tracks
+from gatescope.trace.units import DIRECTIONS, selected_units, unit_file
 
 log = logging.getLogger(__name__)
-
-#: Boundary statements rest on the first layer: later layers of a bidirectional net have seen both sides.
-_LAYER = 0
 
 
 def trace(
@@ -46,9 +46,11 @@ def trace(
     tracks: str = "mean",
     units: Path | str | None = None,
     slices: Path | str | None = None,
+    layer: int = 1,
     decimals: int = 3,
     dtype: str = "float32",
     unknown_bases: str = "learned",
+    piece: str = "1-of-1",
     threads: int = 1,
 ) -> None:
     """Replay the gates of a network over whole contigs and write what was asked for.
@@ -56,6 +58,9 @@ def trace(
     Without `units`: the per-unit forget logits of held-out contigs (`units/{contig}.npy`, float32, shape
     (D, H, L)), the census `units.tsv`, `summary.json`, and with ``tracks="mean"`` the mean gate tracks.
     With `units`: only the gate tracks of the selected units.
+
+    Each finished contig rests in a folder of its own (``parts.*``) until all are read: run again after an
+    interruption, the trace goes on from there.
 
     Parameters
     ----------
@@ -75,12 +80,17 @@ def trace(
         `units.tsv` of the boundaries stage; the unit with ``selected`` at the entry of each direction is traced.
     slices : path, optional
         BED of regions of which everything is kept, one ``slices/{contig}.{start}-{end}.npz`` each (`Slices`).
+    layer : int
+        LSTM layer, from 1. Boundary statements rest on the first: later layers have seen both sides.
     decimals : int
         Decimals kept in the tracks.
     dtype : {"float32", "float64"}
         Arithmetic of the replay.
     unknown_bases : str
         What the recurrence does at N: "learned", "freeze" or "decay(HALF_LIFE_BP)" (`UnknownBases`).
+    piece : str
+        "2-of-8" traces the second of eight shares of the contigs, about equally long, and stops there; several
+        processes can work on one trace. A call without it then puts the trace together.
     threads : int
         CPU threads.
 
@@ -88,174 +98,239 @@ def trace(
     ------
     InputError
         If the store was not encoded from what the model was trained on, the network reads tracks that a FASTA does
-        not hold, a contig is unknown, or a file is missing.
+        not hold, a contig is unknown, a file is missing, or the disk is too full.
     ReplayError
         If the replay does not reproduce the network: nothing is written.
     """
+    job = _prepare(model, store, fasta, layer, dtype, unknown_bases, threads)
+    output = Path(output)
+    shown = None if units is None else selected_units(Path(units), job.network.config.hidden_units)
+    regions = None if slices is None else read_regions(slices, job.genome.lengths, "what is traced")
+    wanted = [
+        Wanted(
+            contig,
+            tracks=units is not None or tracks == "mean",
+            units=shown,
+            logits=units is None and contig in job.held_out,
+            slices=_regions_of(contig, regions),
+        )
+        for contig in choose_contigs(contigs, job.genome.lengths, job.held_out)
+    ]
+    folder = output / ("parts.mean" if units is None else "parts.boundary_unit")
+    mine = _share_of(wanted, job.genome.lengths, piece)
+    parts = _trace_parts(job, mine, folder)
+    if piece != "1-of-1":
+        return
+    certificate = Certificate.merged([part.certificate for part in parts])
+    log.info("replay exact to %.1e (tolerance %.0e)", certificate.max_error, certificate.tolerance)
+    _gather(job, wanted, parts, output, decimals, certificate)
+    if units is None:
+        write_table(output / "units.tsv", _census_table(job, parts))
+        write_json(output / "summary.json", _summary(job, wanted, parts, certificate))
+    shutil.rmtree(folder)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What is traced, and how."""
+
+    network: AccessibilityNetwork
+    meta: dict[str, Any]
+    genome: EncodedStore | Sequences
+    source: dict[str, str]
+    held_out: set[str]
+    layer: int  # from 0
+    dtype: str
+    unknown: UnknownBases
+
+    @property
+    def made_from(self) -> dict[str, Any]:
+        """What a part depends on, beside what is wanted of its contig."""
+        return {
+            "stage_version": STAGE_VERSIONS["trace"],
+            "model_sha256": self.meta["sha256"],
+            **self.source,
+            "layer": self.layer + 1,
+            "dtype": self.dtype,
+            "unknown_bases": str(self.unknown),
+            "device": self.network.stem.weight.device.type,
+        }
+
+
+def _prepare(
+    model: Path | str,
+    store: Path | str | None,
+    fasta: Path | str | None,
+    layer: int,
+    dtype: str,
+    unknown_bases: str,
+    threads: int,
+) -> _Job:
+    """Load and check everything that is read."""
     network, meta = load_model(model)
     if not network.lstm_layers:
         raise InputError("the network has no recurrence, so there is no gate to trace", where=model)
-    data, source = _open_genome(store, fasta, network, meta, model)
+    if layer not in range(1, network.config.layers + 1):
+        raise InputError(
+            f"layer {layer}; the network has {network.config.layers}, counted from 1",
+            where="trace: --layer",
+        )
+    genome, source = open_genome(store, fasta, network, meta, model)
     policy = UnknownBases.parse(unknown_bases)
     device = prepare_torch(threads, "cpu" if meta["training"]["device"] == "cpu" else "auto")
     network = network.to(device, getattr(torch, dtype))
-    held_out = {*meta["fold"]["valid"], *meta["fold"]["test"]} if fasta is None else set()
-    chosen = _choose_contigs(contigs, data.lengths, held_out)
-    census, check = Census(network), ModelCheck(network, data, policy)
-    with ExitStack() as stack:
-        sinks: list[Sink] = [check]
-        if units is None:
-            sinks.append(census)
-        if slices is not None:
-            regions = read_regions(slices, data.lengths, "what is traced")
-            log.info("slices: %d regions, %.0f MB", len(regions), _slices_mb(regions, network))
-            folder = stack.enter_context(replacing_folder(Path(output) / "slices", ("*.npz",)))
-            sinks.append(Slices(folder, regions))
-        if units is None and fasta is None:
-            folder = stack.enter_context(replacing_folder(Path(output) / "units", ("*.npy",)))
-            sinks.append(UnitLogits(folder, held_out, network.config.hidden_units))
-        if units is not None or tracks == "mean":
-            shown = None if units is None else _selected_units(Path(units), network.config.hidden_units)
-            writer = stack.enter_context(GateTracks(Path(output), data.lengths, decimals, meta, shown))
-            sinks.append(writer)
-        seams = _stream(ContigStream(network, data, unknown=policy), sinks, chosen)
-        certificate = check.certificate.checked()
-        if units is not None or tracks == "mean":
-            writer.certificate = certificate
-    log.info("replay exact to %.1e (tolerance %.0e)", certificate.max_error, certificate.tolerance)
-    if units is None:
-        write_table(Path(output) / "units.tsv", census.table())
-        traced = {"contigs": {contig: data.lengths[contig] for contig in chosen}, **source}
-        write_json(Path(output) / "summary.json", _summary(meta, traced, network, policy, check, seams))
+    return _Job(network, meta, genome, source, held_out_contigs(meta, fasta), layer - 1, dtype, policy)
 
 
-class _Sequences:
-    """A FASTA as a genome without tracks; the contig that is read is held in memory, a byte per base."""
-
-    def __init__(self, path: Path | str) -> None:
-        self._genome = Genome(path)
-        self.lengths = self._genome.lengths
-        self._held: tuple[str, NDArray[np.uint8]] | None = None
-
-    def codes(self, contig: str) -> NDArray[np.uint8]:
-        """Return the bases of a contig; every block of it is asked for anew, the file is read once."""
-        if self._held is None or self._held[0] != contig:
-            self._held = contig, self._genome.codes(contig)
-        return self._held[1]
-
-    def track(self, contig: str, name: str) -> NDArray[np.float32]:
-        """Refuse: a FASTA has none."""
-        raise ValueError(f"a FASTA has no track {name!r}")
+def _regions_of(contig: str, regions: pd.DataFrame | None) -> list[tuple[int, int]]:
+    if regions is None:
+        return []
+    mine = regions[regions.chrom == contig]
+    return [(int(start), int(end)) for start, end in zip(mine.start, mine.end, strict=True)]
 
 
-def _open_genome(
-    store: Path | str | None,
-    fasta: Path | str | None,
-    network: AccessibilityNetwork,
-    meta: dict[str, Any],
-    model: Path | str,
-) -> tuple[EncodedStore | _Sequences, dict[str, Any]]:
-    """Open what is to be read, and return what the summary says of it."""
-    if (store is None) == (fasta is None):
-        raise InputError("wanted an encoded store or a FASTA, one of them", where="trace: --store, --fasta")
-    if store is not None:
-        data = EncodedStore(store)
-        require_store(data, meta, model)
-        return data, {"store": data.content_hash}
-    assert fasta is not None
-    if network.config.tracks:
+def _share_of(wanted: Sequence[Wanted], lengths: Mapping[str, int], piece: str) -> list[Wanted]:
+    """Return the contigs of one piece, "2-of-8": the longest first, each to the piece that has least."""
+    number, _, count = piece.partition("-of-")
+    if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+        raise InputError(f"piece {piece!r}; wanted such as 2-of-8", where="trace: --piece")
+    loads, chosen = [0] * int(count), set()
+    for each in sorted(wanted, key=lambda each: -lengths[each.contig]):
+        lightest = loads.index(min(loads))
+        loads[lightest] += lengths[each.contig]
+        if lightest == int(number) - 1:
+            chosen.add(each.contig)
+    return [each for each in wanted if each.contig in chosen]
+
+
+def _trace_parts(job: _Job, wanted: Sequence[Wanted], folder: Path) -> list[Part]:
+    """Trace what is not there yet, and say how much that is before it starts."""
+    lengths = job.genome.lengths
+    finished = {each.contig: finished_part(each, folder, job.made_from) for each in wanted}
+    missing = [each for each in wanted if finished[each.contig] is None]
+    total = sum(lengths[each.contig] for each in missing)
+    if len(missing) < len(wanted):
+        log.info("%d of %d contigs were traced by an earlier run", len(wanted) - len(missing), len(wanted))
+    _require_space(job, missing, folder)
+    stream = ContigStream.of(job.network, job.genome, layer=job.layer, unknown=job.unknown)
+    progress, parts = Progress(total * len(DIRECTIONS)), []
+    for each in wanted:
+        part = finished[each.contig]
+        if part is None:
+            part = trace_contig(
+                each, folder, stream, job.network, job.genome, job.unknown, job.layer, job.made_from, progress
+            )
+            log.info("%s: %s bp in both directions", each.contig, f"{lengths[each.contig]:,}")
+        parts.append(part)
+    return parts
+
+
+def _require_space(job: _Job, wanted: Sequence[Wanted], folder: Path) -> None:
+    """Say how much disk the trace takes until it is put together; refuse a disk that has less."""
+    config, lengths = job.network.config, job.genome.lengths
+    size, both = job.network.stem.weight.element_size(), len(DIRECTIONS)
+    needed = 0
+    for each in wanted:
+        per_bp = (len(track_rows(each.units)) if each.tracks else 0) + each.logits * config.hidden_units
+        sliced = sum(end - start for start, end in each.slices) * 7 * config.hidden_units * size
+        needed += both * (lengths[each.contig] * per_bp * 4 + sliced)
+    total = sum(lengths[each.contig] for each in wanted)
+    log.info("tracing %s bp; %.0f MB of disk until the tracks are written", f"{total:,}", needed / 1e6)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folder.parent).free
+    if free < needed:
         raise InputError(
-            f"the network reads {', '.join(network.config.tracks)} beside the sequence; a FASTA has no tracks",
-            where=model,
-            remedy="trace an encoded store, or a model with inputs: [sequence]",
+            f"the trace takes {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free",
+            where=folder.parent,
+            remedy="make room, or trace fewer contigs (trace: contigs: held-out)",
         )
-    return _Sequences(fasta), {"fasta": str(fasta), "fasta_sha256": file_hash(fasta)}
 
 
-def _choose_contigs(contigs: str, lengths: dict[str, int], held_out: set[str]) -> list[str]:
-    """Return the contigs to read, in the order of the genome."""
-    if contigs == "all":
-        return list(lengths)
-    wanted = held_out if contigs == "held-out" else {name.strip() for name in contigs.split(",")}
-    unknown = sorted(wanted - set(lengths))
-    if unknown or not wanted:
-        raise InputError(
-            f"no contig {', '.join(unknown)} in what is traced"
-            if unknown
-            else "a FASTA has no held-out contigs",
-            where="trace: --contigs",
-            cause=contig_hint(unknown, lengths) if unknown else "",
-            remedy="name contigs, separated by commas, or all",
+def _gather(
+    job: _Job,
+    wanted: Sequence[Wanted],
+    parts: Sequence[Part],
+    output: Path,
+    decimals: int,
+    certificate: Certificate,
+) -> None:
+    """Put tracks, arrays of units and slices of all contigs where they belong."""
+    contigs = [each.contig for each in wanted]
+    if wanted[0].tracks:
+        write_tracks(
+            output,
+            [(contig, part.tracks) for contig, part in zip(contigs, parts, strict=True)],
+            job.genome.lengths,
+            units=wanted[0].units,
+            decimals=decimals,
+            describe=_described(job),
+            certificate=certificate,
         )
-    return [contig for contig in lengths if contig in wanted]
+    if any(each.slices for each in wanted):
+        with replacing_folder(output / "slices", ("*.npz",)) as folder:
+            for contig, part in zip(contigs, parts, strict=True):
+                for path in part.slices:
+                    shutil.copyfile(path, folder / f"{contig_file_stem(contig)}.{path.name}")
+    if wanted[0].units is None and job.held_out:
+        with replacing_folder(output / "units", ("*.npy",)) as folder:
+            for each, part in zip(wanted, parts, strict=True):
+                if each.logits:
+                    part.units.replace(folder / unit_file(each.contig))
 
 
-def _slices_mb(regions: pd.DataFrame, network: AccessibilityNetwork) -> float:
-    """Predict the size of the slices: seven values per base, direction and unit."""
-    bases = int((regions.end - regions.start).sum())
-    size = network.stem.weight.element_size()
-    return bases * 7 * len(DIRECTIONS) * network.config.hidden_units * size / 1e6
+def _described(job: _Job) -> dict[str, Any]:
+    return {
+        "run": job.meta["run"],
+        "model_sha256": job.meta["sha256"],
+        "lookahead_bp": job.network.config.lookahead_bp,
+        "layer": job.layer + 1,
+    }
 
 
-def _selected_units(path: Path, hidden_units: int) -> dict[str, int]:
-    """Return the named unit of each direction from the table of the boundaries stage."""
-    if not path.is_file():
-        raise InputError("file does not exist", where=path, remedy="run gatescope boundaries first")
-    again = "run gatescope boundaries again, for this network"
-    try:
-        table = pd.read_csv(path, sep="\t")
-    except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
-        raise InputError(f"not a table ({error})", where=path, remedy=again) from error
-    missing = [name for name in ("direction", "crossing", "unit", "selected") if name not in table]
-    if missing:
-        raise InputError(f"no column {', '.join(missing)}", where=path, remedy=again)
-    rows = table[(table.crossing == "entry") & table.selected.isin([True])]
-    if sorted(map(str, rows.direction)) != sorted(DIRECTIONS):
-        raise InputError(f"names no unit for each of {', '.join(DIRECTIONS)}", where=path, remedy=again)
-    if not rows.unit.isin(range(hidden_units)).all():
-        named = ", ".join(map(str, rows.unit))
-        raise InputError(f"units {named}; the network has 0 to {hidden_units - 1}", where=path, remedy=again)
-    return dict(zip(rows.direction, rows.unit.astype(int), strict=True))
+def _census_table(job: _Job, parts: Sequence[Part]) -> pd.DataFrame:
+    """Return one row per direction and unit.
 
-
-def _stream(stream: ContigStream, sinks: list[Sink], contigs: list[str]) -> dict[str, list[SeamReport]]:
-    """Read every contig, and say how long the rest will take."""
-    lengths, seams = stream.genome.lengths, {}
-    total, done, started = sum(lengths[contig] for contig in contigs), 0, time.monotonic()
-    for contig in contigs:
-        begun = time.monotonic()
-        seams[contig] = stream.read(contig, sinks)
-        done += lengths[contig]
-        now = time.monotonic()
-        log.info(
-            "%s: %s bp in both directions (%.0f s; about %.0f s to go)",
-            contig, f"{lengths[contig]:,}", now - begun, (now - started) * (total - done) / done,
-        )  # fmt: skip
-    return seams
+    `bias_half_life_bp` is the half-life if nothing but the bias spoke; `half_life_*` are quantiles over bases of
+    the half-life that the gate has there; `bimodality` is Sarle's coefficient.
+    """
+    tables = []
+    for row, cell in enumerate(cells_of(job.network.lstm_layers[job.layer])):
+        census: GateCensus | None = None
+        for part in parts:
+            one = part.census[row]
+            census = one if census is None else census if one is None else census.merged(one)
+        assert census is not None
+        hidden = job.network.config.hidden_units
+        bias = cell.bias[hidden : 2 * hidden].detach().double().cpu().numpy()
+        columns = {
+            "direction": DIRECTIONS[row],
+            "unit": np.arange(hidden),
+            "bias_half_life_bp": half_life(bias).bp,
+            "half_life_q10_bp": census.half_life_quantile(0.1),
+            "half_life_median_bp": census.half_life_quantile(0.5),
+            "half_life_q90_bp": census.half_life_quantile(0.9),
+            "mean": census.mean,
+            "share_below_0.1": census.share_low,
+            "share_above_0.9": census.share_high,
+            "bimodality": census.bimodality,
+        }
+        tables.append(pd.DataFrame(columns))
+    return pd.concat(tables, ignore_index=True)
 
 
 def _summary(
-    meta: dict[str, Any],
-    traced: dict[str, Any],
-    network: AccessibilityNetwork,
-    policy: UnknownBases,
-    check: ModelCheck,
-    seams: dict[str, list[SeamReport]],
+    job: _Job, wanted: Sequence[Wanted], parts: Sequence[Part], certificate: Certificate
 ) -> dict[str, Any]:
+    lengths = job.genome.lengths
     return {
         "stage_version": STAGE_VERSIONS["trace"],
-        "run": meta["run"],
-        "model_sha256": meta["sha256"],
-        **traced,
-        "layer": _LAYER + 1,
-        "layers": network.config.layers,
-        "hidden_units": network.config.hidden_units,
-        "lookahead_bp": network.config.lookahead_bp,
+        **_described(job),
+        "contigs": {each.contig: lengths[each.contig] for each in wanted},
+        **job.source,
+        "layers": job.network.config.layers,
+        "hidden_units": job.network.config.hidden_units,
         "state": "carried over whole contigs, zero at the end where a direction starts",
-        "unknown_bases": str(policy),
-        "certificate": check.certificate.as_json(),
-        "seams": {
-            contig: {DIRECTIONS[report.direction]: report.as_json() for report in reports}
-            for contig, reports in seams.items()
-        },
+        "unknown_bases": str(job.unknown),
+        "certificate": certificate.as_json(),
+        "seams": {each.contig: part.seams for each, part in zip(wanted, parts, strict=True)},
     }

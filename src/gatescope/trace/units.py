@@ -2,13 +2,14 @@
 
 Torch-free: this is the seam that `boundaries` reads.
 
-Public names: `DIRECTIONS`, `UnitStore`, `unit_file`.
+Public names: `DIRECTIONS`, `UnitStore`, `unit_file`, `selected_units`.
 """
 
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from gatescope.data.store import contig_file_stem
@@ -21,6 +22,33 @@ DIRECTIONS = ("fwd", "rev")
 def unit_file(contig: str) -> str:
     """Return the name of a contig's array, float32 (D, H, L), in the `units` folder of a trace."""
     return f"{contig_file_stem(contig)}.npy"
+
+
+def selected_units(path: Path, hidden_units: int) -> dict[str, int]:
+    """Return the named unit of each direction from the table of the boundaries stage.
+
+    Raises
+    ------
+    InputError
+        If the table is missing, is not one, or does not name one of `hidden_units` units for each direction.
+    """
+    if not path.is_file():
+        raise InputError("file does not exist", where=path, remedy="run gatescope boundaries first")
+    again = "run gatescope boundaries again, for this network"
+    try:
+        table = pd.read_csv(path, sep="\t")
+    except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
+        raise InputError(f"not a table ({error})", where=path, remedy=again) from error
+    missing = [name for name in ("direction", "crossing", "unit", "selected") if name not in table]
+    if missing:
+        raise InputError(f"no column {', '.join(missing)}", where=path, remedy=again)
+    rows = table[(table.crossing == "entry") & table.selected.isin([True])]
+    if sorted(map(str, rows.direction)) != sorted(DIRECTIONS):
+        raise InputError(f"names no unit for each of {', '.join(DIRECTIONS)}", where=path, remedy=again)
+    if not rows.unit.isin(range(hidden_units)).all():
+        named = ", ".join(map(str, rows.unit))
+        raise InputError(f"units {named}; the network has 0 to {hidden_units - 1}", where=path, remedy=again)
+    return dict(zip(rows.direction, rows.unit.astype(int), strict=True))
 
 
 class UnitStore:

@@ -1,0 +1,166 @@
+"""What does tracing one contig leave behind? A folder that appears whole or not at all.
+
+A trace is made contig by contig. What is found of one rests in a folder of its own until the trace is put together:
+a run that was interrupted goes on after the last finished contig, and several processes can share the contigs of a
+genome. A part that was made from anything else (weights, data, options) is made anew.
+
+Public names: `Wanted`, `Part`, `trace_contig`, `finished_part`.
+"""
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gatescope.data.store import contig_file_stem
+from gatescope.files import replacing_folder, write_json
+from gatescope.model.network import AccessibilityNetwork
+from gatescope.model.predict import Genome
+from gatescope.trace.certificate import Certificate
+from gatescope.trace.memory import GateCensus
+from gatescope.trace.reading import UnknownBases
+from gatescope.trace.sink import Sink
+from gatescope.trace.sinks import Census, ModelCheck, Progress, Slices, UnitLogits
+from gatescope.trace.stream import ContigStream
+from gatescope.trace.tracks import ContigTracks, Units
+from gatescope.trace.units import DIRECTIONS
+
+log = logging.getLogger(__name__)
+
+_DESCRIPTION = "part.json"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Say what is kept of one contig.
+
+    Parameters
+    ----------
+    contig : str
+    tracks : bool
+        What the tracks show.
+    units : dict of str to int, optional
+        Unit per direction whose gates and memory the tracks show; None is the mean over units.
+    logits : bool
+        Forget logits of every unit.
+    slices : sequence of (start, end)
+        Regions of which everything is kept.
+    """
+
+    contig: str
+    tracks: bool
+    units: Units
+    logits: bool
+    slices: Sequence[tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class Part:
+    """What is known of one traced contig.
+
+    Attributes
+    ----------
+    folder : Path
+        Holds `tracks.npy` (`ContigTracks`), `units.npy` (`UnitLogits`), `slices`, as far as wanted.
+    certificate : Certificate
+    seams : dict
+        Reports of the directions of the traced layer.
+    census : list of GateCensus or None
+        Of each direction, values (H,).
+    """
+
+    folder: Path
+    certificate: Certificate
+    seams: dict[str, Any]
+    census: list[GateCensus | None]
+
+    @property
+    def tracks(self) -> Path:
+        """The array of `ContigTracks`."""
+        return self.folder / "tracks.npy"
+
+    @property
+    def units(self) -> Path:
+        """The array of `UnitLogits`."""
+        return self.folder / "units.npy"
+
+    @property
+    def slices(self) -> list[Path]:
+        """The files of `Slices`."""
+        return sorted((self.folder / "slices").glob("*.npz"))
+
+
+def trace_contig(
+    wanted: Wanted,
+    folder: Path,
+    stream: ContigStream,
+    network: AccessibilityNetwork,
+    genome: Genome,
+    unknown: UnknownBases,
+    layer: int,
+    made_from: Mapping[str, Any],
+    progress: Progress,
+) -> Part:
+    """Read one contig and keep what is wanted in its folder below `folder`.
+
+    Raises
+    ------
+    ReplayError
+        If the replay does not reproduce the network: nothing is kept.
+    """
+    target = folder / contig_file_stem(wanted.contig)
+    with replacing_folder(target, ("*.json", "*.npy", "slices/*.npz")) as partial:
+        check, census = ModelCheck(network, genome, unknown, layer), Census()
+        sinks: list[Sink] = [check, census, progress]
+        if wanted.tracks:
+            sinks.append(ContigTracks(partial / "tracks.npy", wanted.units))
+        if wanted.logits:
+            sinks.append(UnitLogits(partial / "units.npy", network.config.hidden_units))
+        if wanted.slices:
+            sinks.append(Slices(partial / "slices", wanted.slices))
+        reports = stream.read(wanted.contig, sinks)
+        certificate = check.certificate(stream.error_below).checked()
+        own = [report for report in reports if report.layer == layer]
+        found = {
+            "made_from": {**made_from, "wanted": asdict(wanted)},
+            "certificate": asdict(certificate),
+            "seams": {DIRECTIONS[report.direction]: report.as_json() for report in own},
+            "census": [None if one is None else _listed(one) for one in census.found()],
+        }
+        write_json(partial / _DESCRIPTION, found)
+    return _read(target, found)
+
+
+def finished_part(wanted: Wanted, folder: Path, made_from: Mapping[str, Any]) -> Part | None:
+    """Return what an earlier run left of a contig, if it was made from the same and nothing is missing."""
+    target = folder / contig_file_stem(wanted.contig)
+    if not (target / _DESCRIPTION).is_file():
+        return None
+    found = json.loads((target / _DESCRIPTION).read_text())
+    part = _read(target, found)
+    # through JSON, as the other one has been: tuples become lists
+    same = json.loads(json.dumps({**made_from, "wanted": asdict(wanted)})) == found["made_from"]
+    whole = (not wanted.tracks or part.tracks.is_file()) and (not wanted.logits or part.units.is_file())
+    if same and whole and len(part.slices) == len(wanted.slices):
+        return part
+    log.info("%s: what an earlier trace left was made from something else: traced again", wanted.contig)
+    return None
+
+
+def _read(folder: Path, found: Mapping[str, Any]) -> Part:
+    census = [None if one is None else _census(one) for one in found["census"]]
+    return Part(folder, Certificate(**found["certificate"]), found["seams"], census)
+
+
+def _census(listed: Mapping[str, Any]) -> GateCensus:
+    arrays = {name: np.asarray(values) for name, values in listed.items() if name != "count"}
+    return GateCensus(listed["count"], **arrays)
+
+
+def _listed(census: GateCensus) -> dict[str, Any]:
+    """Return a census as JSON holds it, exactly."""
+    return {field.name: np.asarray(getattr(census, field.name)).tolist() for field in fields(census)}

@@ -1,0 +1,156 @@
+"""A trace is made contig by contig: shared out, interrupted or not, what comes out is the same."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from gatescope.errors import InputError
+from gatescope.genome.sequence import one_hot
+from gatescope.model.network import AccessibilityNetwork, NetworkConfig
+from gatescope.model.persist import load_model, save_model
+from gatescope.trace import trace as module
+from gatescope.trace.parts import trace_contig
+from gatescope.trace.replay import trace_windows
+from gatescope.trace.trace import trace
+from tiny_store import LENGTHS, make_store
+
+
+@pytest.fixture
+def world(tmp_path):
+    store = make_store(tmp_path / "store")
+    save(tmp_path / "model", store)
+    rows = [("fwd", "entry", 2, True), ("rev", "entry", 0, True)]
+    table = pd.DataFrame(rows, columns=["direction", "crossing", "unit", "selected"])
+    table.to_csv(tmp_path / "units.tsv", sep="\t", index=False)
+    (tmp_path / "regions.bed").write_text("one\t290\t350\nfour\t0\t1\n")
+    return tmp_path
+
+
+def save(folder, store, layers=1, seed=2):
+    config = NetworkConfig(
+        targets=("state",), stem_channels=5, stem_width_bp=7, hidden_units=3, layers=layers
+    )
+    network = AccessibilityNetwork(config, torch.Generator().manual_seed(seed))
+    meta = {
+        "run": "small.f1.1",
+        "store": store.content_hash,
+        "fold": {"name": "f1", "test": ["four"], "valid": ["three"]},
+        "training": {"device": "cpu"},
+    }
+    save_model(folder, config, network.state_dict(), network.state_dict(), meta)
+
+
+def contents(folder):
+    return {str(p.relative_to(folder)): p.read_bytes() for p in Path(folder).rglob("*") if p.is_file()}
+
+
+def run(world, output, **options):
+    trace(world / "model", world / output, store=world / "store", **options)
+    return contents(world / output)
+
+
+@pytest.fixture
+def read(monkeypatch):
+    """Return the list of contigs that are really read."""
+    names = []
+
+    def spy(wanted, *arguments):
+        names.append(wanted.contig)
+        return trace_contig(wanted, *arguments)
+
+    monkeypatch.setattr(module, "trace_contig", spy)
+    return names
+
+
+@pytest.mark.parametrize("options", [{"slices": "regions.bed"}, {"units": "units.tsv"}])
+def test_shared_out_or_not_the_bytes_are_the_same(world, options, read):
+    options = {name: world / path for name, path in options.items()}
+    whole = run(world, "whole", **options)
+    assert len(whole) >= 12 and not [name for name in whole if "parts" in name]
+    read.clear()
+    for number in (2, 1, 3):
+        run(world, "shared", **options, piece=f"{number}-of-3")
+    assert sorted(read) == sorted(LENGTHS)
+    assert run(world, "shared", **options) == whole
+    assert sorted(read) == sorted(LENGTHS)  # nothing was read again
+
+
+def test_an_interrupted_trace_goes_on_after_the_last_finished_contig(world, read, monkeypatch):
+    whole = run(world, "whole")
+    contigs = list(LENGTHS)
+    right = module.trace_contig
+
+    def dies(wanted, *arguments):
+        if wanted.contig == contigs[2]:
+            raise KeyboardInterrupt
+        return right(wanted, *arguments)
+
+    read.clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "trace_contig", dies)
+        with pytest.raises(KeyboardInterrupt):
+            run(world, "broken")
+    assert read == contigs[:2] and not list((world / "broken").glob("*.bw"))
+    read.clear()
+    assert run(world, "broken") == whole
+    assert read == contigs[2:]
+
+
+@pytest.mark.parametrize("change", ["weights", "dtype", "unknown_bases", "slices", "an array"])
+def test_what_was_made_from_something_else_is_made_anew(world, change, read):
+    run(world, "out", piece="1-of-2")
+    traced, options = list(read), {}
+    if change == "weights":
+        save(world / "model", make_store(world / "again"), seed=9)
+    elif change == "an array":
+        (world / f"out/parts.mean/{traced[0]}/tracks.npy").unlink()
+    else:
+        options = {"dtype": "float64", "unknown_bases": "freeze", "slices": world / "regions.bed"}
+        options = {change: options[change]}
+    again = run(world, "out", **options)
+    expected = {"slices": {"one", "four"} & set(traced), "an array": set(traced[:1])}.get(change, set(traced))
+    assert sorted(read) == sorted([*LENGTHS, *expected])
+    assert again == run(world, "straight", **options)
+
+
+def test_the_second_layer_is_traced_too(world):
+    save(world / "model", make_store(world / "again"), layers=2)
+    run(world, "out", layer=2, dtype="float64")
+    store, (network, _) = make_store(world / "again"), load_model(world / "model")
+    for contig in ("three", "four"):
+        x = torch.from_numpy(one_hot(np.asarray(store.codes(contig))))[None]
+        expected = trace_windows(network.double(), x, layer=1).forget_logit[0].numpy()
+        found = np.load(world / f"out/units/{contig}.npy")
+        assert np.abs(found - expected).max() < 1e-5
+    summary = json.loads((world / "out/summary.json").read_text())
+    assert (summary["layer"], summary["layers"]) == (2, 2)
+    assert summary["certificate"]["model_error"] <= 1e-12  # "four" can be read as a whole
+    with pytest.raises(InputError, match="layer 3; the network has 2"):
+        run(world, "out", layer=3)
+
+
+@pytest.mark.parametrize("piece", ["0-of-2", "3-of-2", "half", "1/2"])
+def test_impossible_pieces_are_refused(world, piece):
+    with pytest.raises(InputError, match="wanted such as 2-of-8"):
+        run(world, "out", piece=piece)
+
+
+def test_more_pieces_than_contigs_leave_some_empty(world, read):
+    run(world, "out", piece="9-of-9")
+    assert read == []
+
+
+def test_a_full_disk_is_noticed_before_the_start(world, monkeypatch, read, caplog):
+    with caplog.at_level("INFO", "gatescope"):
+        run(world, "out", contigs="three")
+    assert f"tracing {LENGTHS['three']:,} bp" in caplog.text and "MB of disk" in caplog.text
+    usage = module.shutil.disk_usage(world)._replace(free=1000)
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda path: usage)
+    read.clear()
+    with pytest.raises(InputError, match="GB are free"):
+        run(world, "full")
+    assert read == []
