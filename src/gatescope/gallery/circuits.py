@@ -20,6 +20,7 @@ from gatescope.gallery.hand import (
     Rows,
     Units,
     View,
+    answers_of,
     base_channels,
     channels_of,
     hand_weighted,
@@ -84,7 +85,7 @@ def _write_cost_burst() -> Experiment:
         cell[2, begin + delay :] = math.tanh(level)
         cell[0 if change > 0 else 1, begin : begin + delay + 1] = 1
         gate[2, begin + delay : begin + delay + 2] = 1  # until the new level has come round to the comparison
-    answers = {"cell": cell, "input_gate": gate}
+    answers = answers_of(cell, forget_gate=1 - gate, input_gate=gate)
     return Experiment(hand_weighted("x", [units]), channels_of(signal), answers)
 
 
@@ -114,7 +115,8 @@ def _motif_reset() -> Experiment:
         values = _RESET_WRITE * (1 - _RESET_KEPT**since) / (1 - _RESET_KEPT), np.where(hit, 0.0, _RESET_KEPT)
         turn = slice(None, None, -1 if direction else 1)
         cell[direction, 0], gate[direction, 0] = (value[turn] for value in values)
-    answers = {"cell": cell, "forget_gate": gate}
+    written = np.array([1.0, 0.5, 0.5])[:, None]  # the layer below is wider: two units stay idle
+    answers = answers_of(cell, forget_gate=gate, input_gate=written)
     return Experiment(hand_weighted("ACGT", spelled, memory), base_channels(sequence), answers, sequence)
 
 
@@ -134,10 +136,12 @@ def _motif_overwrite() -> Experiment:
     written = np.zeros(len(sequence))
     written[1:] = found[2, :-1] * 1.0 - found[5, :-1]  # one layer: known one base after the motif's last
     cell = np.concatenate([_sign(found), decayed_sum(_OVERWRITE_KEPT, written)[None]])
-    gate = np.zeros_like(cell)
-    gate[6] = _OVERWRITE_KEPT
+    kept, gate = np.zeros_like(cell), np.ones_like(cell)
+    kept[6], gate[6] = _OVERWRITE_KEPT, np.abs(written)
+    gate[6, 0] = 1  # before the first base no motif unit says no; there is nothing to write
+    answers = answers_of(cell, forget_gate=kept, input_gate=gate)
     lstm = hand_weighted("ACGT", [{**spelled, "memory": memory}])
-    return Experiment(lstm, base_channels(sequence), {"cell": cell, "forget_gate": gate}, sequence)
+    return Experiment(lstm, base_channels(sequence), answers, sequence)
 
 
 #: What is queued, and when everything moves on by one slot.
@@ -159,7 +163,7 @@ def _queue(slots: int) -> Experiment:
         for _ in range(2 * k + 1):  # once when written, once when shown to the next slot
             squeezed = np.tanh(squeezed)
         cell[k] = squeezed[np.maximum(pushes - k, 0)]
-    answers = {"cell": cell, "hidden": np.tanh(cell)}
+    answers = answers_of(cell, forget_gate=1 - push, input_gate=push)
     lstm = hand_weighted(["offered", "push"], [units])
     return Experiment(lstm, channels_of(offered, push), answers)
 
@@ -184,11 +188,8 @@ def _reliability_shield() -> Experiment:
     stored = np.where(steps >= 34, -1.0, np.where(steps >= 3, 1.0, 0.0))
     read_gate = expit(_STEEPNESS * (coverage - _HALF_OPEN))
     cell = np.stack([stored, np.concatenate([[0.0], stored[:-1]])])
-    answers = {
-        "cell": cell,
-        "hidden": np.stack([np.tanh(cell[0]), read_gate * np.tanh(cell[1])]),
-        "output_gate": np.stack([np.ones(60), read_gate]),
-    }
+    shown = np.stack([np.ones(60), read_gate])
+    answers = answers_of(cell, forget_gate=0.0, input_gate=1.0, output_gate=shown)
     lstm = hand_weighted(["mark", "coverage"], [units])
     return Experiment(lstm, channels_of(mark, coverage), answers)
 
@@ -215,11 +216,12 @@ def _null_detector() -> Experiment:
         for rho in _SILENT_AT
     }
     excess = _AUTOCORRELATION - np.array(_SILENT_AT)[:, None]
-    written = expit(_SHARPNESS * before) * np.tanh(_SHARPNESS * (excess * before + surprise))
-    cell = np.cumsum(written, axis=1)
+    gate = expit(_SHARPNESS * before)
+    cell = np.cumsum(gate * np.tanh(_SHARPNESS * (excess * before + surprise)), axis=1)
     cell[1, 1::2] = 0  # each pair and its mirror image cancel where the cell expects what the signal does
     lstm = hand_weighted(["x before", "x now"], [units])
-    return Experiment(lstm, channels_of(before, now), {"cell": cell})
+    answers = answers_of(cell, forget_gate=1.0, input_gate=gate)
+    return Experiment(lstm, channels_of(before, now), answers)
 
 
 def _fifo(slots: int, name: str, lesson: str, formula: str) -> GalleryCell:

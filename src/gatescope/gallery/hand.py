@@ -5,7 +5,7 @@ A sigmoid reaches neither 0 nor 1. A logit of `OPEN` gives 1.0 exactly in float6
 Coupled gates (i = 1 - f) are rows of opposite sign: sigmoid(-z) = 1 - sigmoid(z).
 
 Public names: `OPEN`, `SHUT`, `GATE_ROWS`, `SHOWN_ONE`, `Rows`, `Units`, `hand_weighted`, `opposite`, `base_channels`,
-`channels_of`, `Line`, `View`, `Experiment`, `GalleryCell`.
+`channels_of`, `answers_of`, `Line`, `View`, `Experiment`, `GalleryCell`.
 """
 
 import math
@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from gatescope.genome.sequence import encode_bases, one_hot
@@ -109,6 +110,15 @@ def channels_of(*signals: np.ndarray) -> Tensor:
     return torch.from_numpy(np.stack(signals, axis=1).astype(np.float64))[None]
 
 
+def answers_of(
+    cell: ArrayLike, *, forget_gate: ArrayLike, input_gate: ArrayLike, output_gate: ArrayLike = 1.0
+) -> dict[str, np.ndarray]:
+    """Return the answers of an `Experiment`: those given, and h = o tanh c; each broadcasts to (D, H, L)."""
+    found = {"cell": cell, "forget_gate": forget_gate, "input_gate": input_gate, "output_gate": output_gate}
+    known = {name: np.asarray(values, np.float64) for name, values in found.items()}
+    return {**known, "hidden": known["output_gate"] * np.tanh(known["cell"])}
+
+
 class Line(NamedTuple):
     """One curve of a panel; its label stands at the position `at`."""
 
@@ -140,8 +150,8 @@ class Experiment:
         Hand-weighted, float64. Its last layer is the one that is traced.
     inputs : Tensor, shape (1, L, C)
     answers : mapping of quantity to array
-        "cell", "hidden", "forget_gate", "input_gate" or "output_gate"; each broadcasts to (D, H, L), genomic
-        order, and comes from a closed form, never from the recurrence.
+        "cell", "hidden", "forget_gate", "input_gate", "output_gate" (`answers_of`); each broadcasts to (D, H, L),
+        genomic order, and comes from a closed form, never from the recurrence.
     sequence : str
         The DNA behind `inputs`, where there is one.
     """

@@ -15,6 +15,7 @@ from gatescope.gallery.hand import (
     GalleryCell,
     Line,
     View,
+    answers_of,
     base_channels,
     channels_of,
     hand_weighted,
@@ -39,16 +40,16 @@ def _hold() -> Experiment:
     sequence = "CTGCCTACGTCCGTCTGGTCTCGTTGCCTGTCCGTC"
     unit = {"i": {"bias": SHUT, "A": 2 * OPEN}, "f": {"bias": OPEN}, "g": {"A": OPEN}}
     held = np.arange(len(sequence)) >= sequence.index("A")
-    return Experiment(
-        hand_weighted("ACGT", [{"memory": unit}]), base_channels(sequence), {"cell": held * 1.0}, sequence
-    )
+    answers = answers_of(held, forget_gate=1.0, input_gate=_is_base(sequence, "A"))
+    return Experiment(hand_weighted("ACGT", [{"memory": unit}]), base_channels(sequence), answers, sequence)
 
 
 def _leak() -> Experiment:
     sequence = "CTGCCTACGTCCGTCTGGTCTCGTTGCCTGTCCGTCTGCTTGTCCTGT"
     unit = {"i": {"bias": SHUT, "A": 2 * OPEN}, "f": {"bias": logit(0.95)}, "g": {"A": OPEN}}
     age = np.arange(len(sequence)) - sequence.index("A")
-    answers = {"cell": np.where(age >= 0, 0.95 ** np.maximum(age, 0), 0.0)}
+    decayed = np.where(age >= 0, 0.95 ** np.maximum(age, 0), 0.0)
+    answers = answers_of(decayed, forget_gate=0.95, input_gate=_is_base(sequence, "A"))
     return Experiment(hand_weighted("ACGT", [{"memory": unit}]), base_channels(sequence), answers, sequence)
 
 
@@ -61,9 +62,9 @@ def _latch() -> Experiment:
     }
     last = [max(sequence.rfind("G", 0, t + 1), sequence.rfind("C", 0, t + 1)) for t in range(len(sequence))]
     on = np.array([at >= 0 and sequence[at] == "G" for at in last])
-    return Experiment(
-        hand_weighted("ACGT", [{"memory": unit}]), base_channels(sequence), {"cell": on * 1.0}, sequence
-    )
+    kept, written = ~_is_base(sequence, "GC"), _is_base(sequence, "G")
+    answers = answers_of(on, forget_gate=kept, input_gate=written)
+    return Experiment(hand_weighted("ACGT", [{"memory": unit}]), base_channels(sequence), answers, sequence)
 
 
 def _integrator() -> Experiment:
@@ -74,7 +75,8 @@ def _integrator() -> Experiment:
         signal[begin:end] = height
         total += np.tanh(height) * np.clip(steps - begin + 1, 0, end - begin)
     unit = {"i": {"bias": OPEN}, "f": {"bias": OPEN}, "g": {"x": 1.0}}
-    return Experiment(hand_weighted("x", [{"sum": unit}]), channels_of(signal), {"cell": total})
+    answers = answers_of(total, forget_gate=1.0, input_gate=1.0)
+    return Experiment(hand_weighted("x", [{"sum": unit}]), channels_of(signal), answers)
 
 
 def _exponential_average() -> Experiment:
@@ -82,7 +84,8 @@ def _exponential_average() -> Experiment:
     noise = 0.12 * np.random.default_rng(1).standard_normal(60)
     signal = np.where(np.arange(60) < 25, 0.2, 0.8) + noise
     unit = {"i": opposite(forget), "f": forget, "g": {"x": 1.0}}
-    answers = {"cell": decayed_sum(0.85, (1 - 0.85) * np.tanh(signal)), "input_gate": np.full(60, 1 - 0.85)}
+    average = decayed_sum(0.85, (1 - 0.85) * np.tanh(signal))
+    answers = answers_of(average, forget_gate=0.85, input_gate=1 - 0.85)
     return Experiment(hand_weighted("x", [{"mean": unit}]), channels_of(signal), answers)
 
 
@@ -95,9 +98,13 @@ def _methylation_mark() -> Experiment:
     forget = {"bias": logit(retention), "start": SHUT - logit(retention)}
     unit = {"i": opposite(forget), "f": forget, "g": {"bias": math.atanh(resting), "start": OPEN}}
     division = np.arange(51)
-    answers = {"cell": resting + (1 - resting) * retention**division}
-    lstm = hand_weighted(["start"], [{"mark": unit}])
-    return Experiment(lstm, channels_of((division == 0) * 1.0), answers)
+    is_start = division == 0
+    answers = answers_of(
+        resting + (1 - resting) * retention**division,
+        forget_gate=np.where(is_start, 0.0, retention),
+        input_gate=np.where(is_start, 1.0, 1 - retention),
+    )
+    return Experiment(hand_weighted(["start"], [{"mark": unit}]), channels_of(is_start * 1.0), answers)
 
 
 #: Variance of what is believed before the first measurement, of a good one and of a poor one.
@@ -114,10 +121,11 @@ def _kalman_gain() -> Experiment:
     gain = {"ln P": 1.0, "ln R": -1.0}
     unit = {"i": gain, "f": opposite(gain), "g": {"y": 1.0}}
     inputs = channels_of(np.log(believed), np.log(variance), np.arctanh(measured))
-    answers = {
-        "input_gate": believed / (believed + variance),
-        "cell": np.cumsum(measured / variance) / precision,
-    }
+    answers = answers_of(
+        np.cumsum(measured / variance) / precision,
+        forget_gate=variance / (believed + variance),
+        input_gate=believed / (believed + variance),
+    )
     return Experiment(hand_weighted(["ln P", "ln R", "y"], [{"estimate": unit}]), inputs, answers)
 
 
@@ -130,7 +138,8 @@ def _toggle() -> Experiment:
         "g": {"bias": 45.0, "h(toggle)": -120.0},  # h is 0, then +-0.76
     }
     count = np.cumsum(pulse)
-    answers = {"cell": np.where(count == 0, 0.0, -np.cos(np.pi * count))}
+    side = np.where(count == 0, 0.0, -np.cos(np.pi * count))
+    answers = answers_of(side, forget_gate=1 - pulse, input_gate=pulse)
     return Experiment(hand_weighted(["pulse"], [{"toggle": unit}]), channels_of(pulse), answers)
 
 
@@ -145,7 +154,7 @@ def _memory_wire() -> Experiment:
     erased = 1 - expit(z)  # the gate reached is 0.9999000000000001: the last digit counts 100,000 times
     log_kept = np.log1p(-erased) * np.arange(_WIRE_BP + 1)  # n ln f
     leaked_in = expit(SHUT) * -np.expm1(log_kept) / erased  # i g (1 - f^n) / (1 - f)
-    answers = {"cell": np.exp(log_kept) + leaked_in}
+    answers = answers_of(np.exp(log_kept) + leaked_in, forget_gate=0.9999, input_gate=_is_base(sequence, "A"))
     return Experiment(hand_weighted("ACGT", [{"wire": unit}]), base_channels(sequence), answers, sequence)
 
 
@@ -155,7 +164,11 @@ def _gap_freeze() -> Experiment:
     forget = {"bias": OPEN, **{base: logit(0.9) - OPEN for base in "ACGT"}}
     unit = {"i": opposite(forget), "f": forget, "g": {"G": OPEN, "C": OPEN}}
     without_gap = decayed_sum(0.9, (1 - 0.9) * is_gc[known])
-    answers = {"cell": without_gap[np.cumsum(known) - 1], "forget_gate": np.where(known, 0.9, 1.0)}
+    answers = answers_of(
+        without_gap[np.cumsum(known) - 1],
+        forget_gate=np.where(known, 0.9, 1.0),
+        input_gate=np.where(known, 1 - 0.9, 0.0),
+    )
     return Experiment(hand_weighted("ACGT", [{"mean": unit}]), base_channels(sequence), answers, sequence)
 
 
@@ -172,15 +185,16 @@ def _meal_and_insulin() -> Experiment:
     doses = np.cumsum(insulin)
     age, flushed = (np.subtract.outer(count, count) for count in (np.arange(60), doses))
     kept = np.where(age >= 0, slow ** np.maximum(age - flushed, 0) * fast ** np.maximum(flushed, 0), 0.0)
+    answers = answers_of(kept @ meal, forget_gate=np.where(insulin > 0, fast, slow), input_gate=1.0)
     lstm = hand_weighted(["meal", "insulin"], [{"glucose": unit}])
-    return Experiment(lstm, channels_of(np.arctanh(meal), insulin), {"cell": kept @ meal})
+    return Experiment(lstm, channels_of(np.arctanh(meal), insulin), answers)
 
 
 def _gc_counter() -> Experiment:
     sequence = "ATGCATTACGGATATTGCCGATAATCGCGTTAATGCATTA"
     unit = {"i": {"bias": OPEN}, "f": {"bias": OPEN}, "g": {"G": OPEN, "C": OPEN}}
     count = np.cumsum(_is_base(sequence, "GC"))
-    answers = {"cell": count * 1.0, "hidden": np.tanh(count)}
+    answers = answers_of(count, forget_gate=1.0, input_gate=1.0)
     return Experiment(hand_weighted("ACGT", [{"count": unit}]), base_channels(sequence), answers, sequence)
 
 
@@ -188,7 +202,8 @@ def _leaky_integral() -> Experiment:
     steps, begin, end, error, retention = np.arange(70), 6, 42, 0.2, 0.9
     unit = {"i": {"bias": OPEN}, "f": {"bias": logit(retention)}, "g": {"error": 1.0}}
     charged = error * (1 - retention ** np.clip(steps - begin + 1, 0, end - begin)) / (1 - retention)
-    answers = {"cell": charged * retention ** np.maximum(steps - end + 1, 0)}
+    left = charged * retention ** np.maximum(steps - end + 1, 0)
+    answers = answers_of(left, forget_gate=retention, input_gate=1.0)
     signal = np.arctanh(error) * ((steps >= begin) & (steps < end))
     return Experiment(hand_weighted(["error"], [{"integral": unit}]), channels_of(signal), answers)
 
