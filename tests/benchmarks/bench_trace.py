@@ -4,7 +4,8 @@
 
 Bidirectional, input width 64, batch 64 x 1000, inference. Medians of alternating rounds, so that whatever else the
 machine does falls on all alike. A is one call of `nn.LSTM` as a user makes it, under glibc's default malloc (in a
-process of its own); B the fastest plain forward pass we know: allocator tuned, 50 steps per call, state carried.
+process of its own); B the fastest plain forward pass we know: allocator tuned, 50 steps per call, state carried. A
+trace reads as many steps per call as `ContigStream` does.
 """
 
 import argparse
@@ -15,11 +16,15 @@ import time
 
 import torch
 
-from gatescope.model.cells import Cell, cells_of
+from gatescope.model.cells import LSTMCell, cells_of
 from gatescope.model.runtime import exact_arithmetic, prepare_torch
 from gatescope.trace.kernel import Tracer
 
 _WIDTH, _BATCH, _LENGTH, _STEPS = 64, 64, 1000, 50
+
+
+def steps_of_a_trace(batch):
+    return max(25, 1600 // batch)
 
 
 def median_ms(actions, rounds):
@@ -42,22 +47,22 @@ def whole_call(hidden, batch=_BATCH):
     return lstm, inputs, lambda: lstm(inputs)
 
 
-def chunked(tracers, inputs, zero, read):
-    """Read each direction in calls of `_STEPS` with the state carried."""
+def chunked(readers, inputs, zero, steps, read):
+    """Read each direction in calls of some steps with the state carried."""
 
     def run():
-        for direction, tracer in enumerate(tracers):
+        for direction, reader in enumerate(readers):
             state, turned = zero, inputs.flip(0) if direction else inputs
-            for part in turned.split(_STEPS):
-                state = read(tracer, part, state)
+            for part in turned.split(steps):
+                state = read(reader, part, state)
 
     return run
 
 
 def forget_only(tracer, part, state):
-    hidden, (h, c) = tracer._lstm(part, (state[0][None], state[1][None]))
+    hidden, after = tracer.cell.run(part, state)
     torch.sigmoid(tracer.forget_logits(part, state, hidden))
-    return h[0], c[0]
+    return after
 
 
 def step_loop(cell, inputs, zero):
@@ -65,7 +70,7 @@ def step_loop(cell, inputs, zero):
 
     def run():
         h, c = zero
-        drive, gates = inputs @ cell.weight_ih.T + (cell.bias_ih + cell.bias_hh), []
+        drive, gates = inputs @ cell.weight_ih.T + cell.bias, []
         for at in drive:
             i, f, g, o = (at + h @ cell.weight_hh.T).chunk(4, 1)
             i, f, g, o = i.sigmoid(), f.sigmoid(), g.tanh(), o.sigmoid()
@@ -84,23 +89,20 @@ def measure(hidden, threads, rounds, batch):
     a = float(default.stdout)
     prepare_torch(threads, "cpu")
     lstm, inputs, whole = whole_call(hidden, batch)
-    cells = [Cell(*(tensor.detach() for tensor in cell)) for cell in cells_of(lstm)]
+    cells = [LSTMCell(*(tensor.detach() for tensor in cell.weights)) for cell in cells_of(lstm)]
     zero = (torch.zeros(batch, hidden), torch.zeros(batch, hidden))
     fast, slow = [Tracer(cell) for cell in cells], [Tracer(cell, use_workspace=False) for cell in cells]
-    loops = [step_loop(cell, inputs, zero) for cell in cells]
+    loops, steps = [step_loop(cell, inputs, zero) for cell in cells], steps_of_a_trace(batch)
+    plain = max(_STEPS, steps)
     actions = {
         "one call, tuned malloc": whole,
-        "B": chunked(fast, inputs, zero, lambda t, part, state: t.advance(part, state)),
-        "forget gate, replay": chunked(fast, inputs, zero, forget_only),
-        "all gates + cell, replay": chunked(
-            slow, inputs, zero, lambda t, part, state: t.trace(part, state)[1]
-        ),
-        "all gates + cell, workspace": chunked(
-            fast, inputs, zero, lambda t, part, state: t.trace(part, state)[1]
-        ),
+        "B": chunked(cells, inputs, zero, plain, lambda cell, part, state: cell.run(part, state)[1]),
+        "forget gate, replay": chunked(slow, inputs, zero, plain, forget_only),
+        "all gates + cell, replay": chunked(slow, inputs, zero, plain, lambda t, *what: t.trace(*what)[1]),
+        "all gates + cell, workspace": chunked(fast, inputs, zero, steps, lambda t, *what: t.trace(*what)[1]),
         "all gates + cell, step loop": lambda: [loop() for loop in loops],
     }
-    with exact_arithmetic():
+    with exact_arithmetic(), torch.inference_mode():
         for action in actions.values():
             action()
         found = median_ms(actions, rounds)

@@ -11,11 +11,11 @@ import pytest
 from scipy.special import expit
 from scipy.stats import kurtosis, skew
 
+from gatescope.trace.census import GateCensus
 from gatescope.trace.memory import (
     CAP_BP,
     BackwardHorizons,
     ForwardHorizons,
-    GateCensus,
     backward_horizon,
     forward_horizon,
     half_life,

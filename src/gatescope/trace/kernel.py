@@ -9,6 +9,7 @@ the replay itself answers: another torch version costs time, never exactness.
 Public names: `Tracer`.
 """
 
+import itertools
 import logging
 from typing import NamedTuple
 
@@ -21,6 +22,7 @@ from gatescope.trace.replay import Steps, activate, hidden_before, largest, repl
 
 log = logging.getLogger(__name__)
 
+_probes = itertools.count()  # of this process: no two probes read the same values
 _LSTM = 2  # mode of aten::mkldnn_rnn_layer
 #: Replay and kernel sum in different orders: float32 activations that are the same differ by less than this.
 _SAME = 5e-6
@@ -68,7 +70,7 @@ class Tracer:
         """
         shape = (inputs.shape[0], inputs.shape[1])
         if self._weights is not None and shape not in self._layouts and will_repeat and shape[0] > 1:
-            self._layouts[shape] = self._probe(self._weights, inputs, state)
+            self._layouts[shape] = self._probe(self._weights, inputs)
         layout = self._layouts.get(shape)
         if self._weights is not None and layout is not None:
             steps, after = self._read_workspace(self._weights, inputs, state, layout)
@@ -118,8 +120,16 @@ class Tracer:
         apart = torch.stack([self.cell.show(o, memory) - shown[at], (memory - own) / scale_of(own)])
         return worst([largest(found - gates[at]), largest(apart)]), len(found)
 
-    def _probe(self, weights: list[Tensor], inputs: Tensor, state: State) -> _Layout | None:
-        """Look for what the replay finds in the workspace; None if it is not all there."""
+    def _probe(self, weights: list[Tensor], like: Tensor) -> _Layout | None:
+        """Look for what the replay finds in the workspace; None if it is not all there.
+
+        The layout depends on shapes alone. What is read to find it is drawn here: of the caller's values an earlier
+        call may have left a copy in memory that the kernel does not write.
+        """
+        draw = torch.Generator().manual_seed(next(_probes))
+        inputs = torch.randn(like.shape, generator=draw)
+        h, c = torch.randn(2, like.shape[1], weights[1].shape[1], generator=draw).tanh().unbind()
+        state = (h, c)
         workspace = _call(weights, inputs, state)[2]
         steps = replay(self.cell, inputs, state)[0]
         gates = torch.stack([steps.input, steps.forget, steps.candidate, steps.output], 2).flatten(0, 1)

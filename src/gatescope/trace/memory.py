@@ -1,4 +1,4 @@
-"""How long does a cell remember? Half-lives and horizons in bp, write sizes, hidden memory, gate censuses.
+"""How long does a cell remember? Half-lives and horizons in bp, write sizes, hidden memory.
 
 Everything starts from gate *logits*: ln f = -softplus(-z). The direct path alone is measured here, prod f; what
 the rest of the network does to a memory is the business of interventions and Jacobians.
@@ -8,12 +8,12 @@ a base is on its left for ``fwd`` and on its right for ``rev``. An array that al
 read as ``fwd``. The streaming classes see one unit, chunk after chunk in reading order.
 
 Public names: `CAP_BP`, `MemoryMap`, `log_forget`, `half_life`, `backward_horizon`, `forward_horizon`,
-`BackwardHorizons`, `ForwardHorizons`, `write_magnitude`, `hidden_memory`, `GateCensus`.
+`BackwardHorizons`, `ForwardHorizons`, `write_magnitude`, `hidden_memory`.
 """
 
 import math
 from collections import deque
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any, Literal
 
@@ -314,119 +314,3 @@ def hidden_memory(cell: ArrayLike, hidden: ArrayLike) -> NDArray[np.float64]:
     """Return |tanh c| - |h| = (1 - o) |tanh c|: what the cell holds and the output gate does not show."""
     shown = np.abs(np.asarray(hidden, np.float64))
     return np.abs(np.tanh(np.asarray(cell, np.float64))) - shown
-
-
-#: Half-lives are counted from 2^-4 bp (a gate of 1e-5) to `CAP_BP`, on one base in so many.
-_SHORTEST_LOG2, _HALF_LIFE_EVERY = -4, 16
-_HALF_LIFE_BINS = 4 * (24 - _SHORTEST_LOG2) + 1
-
-
-def _count_half_lives(gate: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Count gates (..., L) by the logarithm of their half-life, shape (..., bins)."""
-    with np.errstate(divide="ignore"):
-        octaves = np.log2(
-            math.log(2) / np.abs(np.log(np.minimum(gate, 1.0)))
-        )  # float32 kernels round up past 1
-    bins = np.clip(4 * (octaves - _SHORTEST_LOG2), 0, _HALF_LIFE_BINS - 1).astype(np.int64)
-    rows = np.arange(bins[..., 0].size).repeat(bins.shape[-1])
-    counts = np.bincount(rows * _HALF_LIFE_BINS + bins.ravel(), minlength=bins[..., 0].size * _HALF_LIFE_BINS)
-    return counts.reshape(*bins.shape[:-1], _HALF_LIFE_BINS)
-
-
-@dataclass(frozen=True)
-class GateCensus:
-    """How one gate of each unit is spread over the bases seen so far; censuses of chunks merge.
-
-    Counts are exact whatever the chunks, moments to rounding.
-
-    Parameters
-    ----------
-    count : int
-        Bases n.
-    low, high : int64, shape (...)
-        Bases with a gate below 0.1 ("left-saturated") and above 0.9 ("right-saturated").
-    mean, m2, m3, m4 : float64, shape (...)
-        Mean of the gate, and sums of the second to fourth powers of the deviations from it.
-    half_lives : int64, shape (..., bins)
-        Bases, one in `_HALF_LIFE_EVERY`, by what half-life a forget gate of this value has, in quarters of an octave.
-
-    References
-    ----------
-    Karpathy, Johnson & Fei-Fei 2015 (saturation). Pébay 2008, SAND2008-6212 (moments merged in one pass).
-    """
-
-    count: int
-    low: NDArray[np.int64]
-    high: NDArray[np.int64]
-    mean: NDArray[np.float64]
-    m2: NDArray[np.float64]
-    m3: NDArray[np.float64]
-    m4: NDArray[np.float64]
-    half_lives: NDArray[np.int64]
-
-    @classmethod
-    def of(cls, gate: ArrayLike) -> "GateCensus":
-        """Return the census of gate values (..., L), in [0, 1], over their last axis; L >= 1."""
-        gate = np.asarray(gate, np.float64)
-        mean = gate.mean(-1)
-        deviation = gate - mean[..., None]
-        square = deviation * deviation
-        moments = (square.sum(-1), (square * deviation).sum(-1), (square * square).sum(-1))
-        low, high = (gate < 0.1).sum(-1), (gate > 0.9).sum(-1)
-        return cls(
-            gate.shape[-1], low, high, mean, *moments, _count_half_lives(gate[..., ::_HALF_LIFE_EVERY])
-        )
-
-    def of_row(self, row: int) -> "GateCensus":
-        """Return the census at one index of the first axis."""
-        return GateCensus(self.count, *(getattr(self, field.name)[row] for field in fields(self)[1:]))
-
-    def merged(self, other: "GateCensus") -> "GateCensus":
-        """Return the census of both sets of bases."""
-        a, b = self.count, other.count
-        n, d = a + b, other.mean - self.mean
-        m2 = self.m2 + other.m2 + d**2 * a * b / n
-        m3 = self.m3 + other.m3 + d**3 * a * b * (a - b) / n**2 + 3 * d * (a * other.m2 - b * self.m2) / n
-        m4 = self.m4 + other.m4 + d**4 * a * b * (a * a - a * b + b * b) / n**3
-        m4 = m4 + 6 * d**2 * (a * a * other.m2 + b * b * self.m2) / n**2
-        m4 = m4 + 4 * d * (a * other.m3 - b * self.m3) / n
-        low, high = self.low + other.low, self.high + other.high
-        return GateCensus(n, low, high, self.mean + d * b / n, m2, m3, m4, self.half_lives + other.half_lives)
-
-    def half_life_quantile(self, share: float) -> NDArray[np.float64]:
-        """Return the half-life in bp below which the gate was at this share of the bases, shape (...), to 10 %."""
-        counts = self.half_lives.cumsum(-1)
-        at = (counts >= np.maximum(share * counts[..., -1:], 1)).argmax(-1)
-        return 2.0 ** ((at + 0.5) / 4 + _SHORTEST_LOG2)
-
-    @property
-    def share_low(self) -> NDArray[np.float64]:
-        """Share of bases with a gate below 0.1; 1 is a gate that never opened."""
-        return self.low / self.count
-
-    @property
-    def share_high(self) -> NDArray[np.float64]:
-        """Share of bases with a gate above 0.9; 1 is, for the forget gate, an integrator."""
-        return self.high / self.count
-
-    @property
-    def bimodality(self) -> NDArray[np.float64]:
-        """Sarle's coefficient (s^2 + 1) / (k + 3 (n-1)^2 / ((n-2)(n-3))): analog gates low, digital gates near 1.
-
-        s is the sample skewness, k the sample excess kurtosis, both corrected for bias. 1/3 for a normal, 5/9 for
-        a uniform distribution, 1 at most; above 5/9 suggests two modes, as strong skewness alone does too. NaN
-        for fewer than four bases, or a gate that does not move (standard deviation up to 1e-12).
-
-        References
-        ----------
-        SAS Institute 1990, SAS/STAT User's Guide, CLUSTER; Pfister et al. 2013, Front. Psychol. 4:700.
-        """
-        n = self.count
-        moves = (self.m2 > n * 1e-24) & (n > 3)
-        if not np.any(moves):
-            return np.full(np.shape(self.m2), np.nan)
-        variance = np.where(moves, self.m2 / n, np.nan)
-        skewness = self.m3 / n / variance**1.5 * math.sqrt(n * (n - 1)) / (n - 2)
-        scale = (n - 1) / ((n - 2) * (n - 3))
-        kurtosis = scale * ((n + 1) * (self.m4 / n / variance**2 - 3) + 6)
-        return (skewness**2 + 1) / (kurtosis + 3 * (n - 1) * scale)

@@ -20,11 +20,11 @@ from gatescope.data.store import contig_file_stem
 from gatescope.files import replacing_folder, write_json
 from gatescope.model.network import AccessibilityNetwork
 from gatescope.model.predict import Genome
+from gatescope.trace.census import Census, GateCensus
 from gatescope.trace.certificate import Certificate
-from gatescope.trace.memory import GateCensus
 from gatescope.trace.reading import UnknownBases
 from gatescope.trace.sink import Sink
-from gatescope.trace.sinks import Census, ModelCheck, Progress, Slices, UnitLogits
+from gatescope.trace.sinks import ModelCheck, Progress, Slices, UnitLogits
 from gatescope.trace.stream import ContigStream
 from gatescope.trace.tracks import ContigTracks, Units
 from gatescope.trace.units import DIRECTIONS

@@ -1,8 +1,8 @@
-"""What becomes of the gates of a contig as they stream by? A certificate, a census, arrays of forget logits, slices.
+"""What becomes of the gates of a contig as they stream by? A certificate, arrays of forget logits, slices.
 
-What they keep in memory does not grow with the contig. Tracks have a module of their own.
+What they keep in memory does not grow with the contig. Tracks and census have modules of their own.
 
-Public names: `ModelCheck`, `Census`, `UnitLogits`, `Slices`, `Progress`.
+Public names: `ModelCheck`, `UnitLogits`, `Slices`, `Progress`.
 """
 
 import logging
@@ -19,7 +19,6 @@ from gatescope.model.network import AccessibilityNetwork
 from gatescope.model.predict import Genome
 from gatescope.model.runtime import exact_arithmetic
 from gatescope.trace.certificate import Certificate, worst
-from gatescope.trace.memory import GateCensus
 from gatescope.trace.reading import UnknownBases
 from gatescope.trace.scratch import OnDisk, held_logit
 from gatescope.trace.sink import Piece, Sink
@@ -103,35 +102,6 @@ class ModelCheck(Sink):
         if self._unknown.policy == "learned" or not unknown.size:
             return read
         return read[: 0 if self._layer else int(unknown[0])]
-
-
-class Census(Sink):
-    """Count, per direction and unit, how the forget gate of a contig is spread over the bases read (`GateCensus`)."""
-
-    def __init__(self) -> None:
-        self._groups: dict[tuple[int, tuple[int, ...]], GateCensus] = {}
-        self._dropped: set[tuple[int, tuple[int, ...], int]] = set()
-
-    def take(self, piece: Piece) -> None:
-        """Add to the census of the segments that are read side by side."""
-        census = GateCensus.of(np.moveaxis(piece.steps.forget.cpu().numpy(), 0, 2))  # (B, H, T)
-        group = (piece.direction, tuple(piece.segments))
-        before = self._groups.get(group)
-        self._groups[group] = census if before is None else before.merged(census)
-
-    def restart(self, direction: int, segment: int) -> None:
-        """Drop what the segment gave so far."""
-        self._dropped |= {(*group, segment) for group in self._groups if group[0] == direction}
-
-    def found(self) -> list[GateCensus | None]:
-        """Return the census of each direction, values (H,); None where nothing was read."""
-        totals: list[GateCensus | None] = [None] * len(DIRECTIONS)
-        for (direction, segments), census in sorted(self._groups.items(), key=lambda group: group[0]):
-            for row, segment in enumerate(segments):
-                if (direction, segments, segment) not in self._dropped:
-                    one, before = census.of_row(row), totals[direction]
-                    totals[direction] = one if before is None else before.merged(one)
-        return totals
 
 
 class UnitLogits(Sink):

@@ -23,8 +23,9 @@ from gatescope.model.network import AccessibilityNetwork
 from gatescope.model.persist import load_model
 from gatescope.model.runtime import prepare_torch
 from gatescope.stages import STAGE_VERSIONS
+from gatescope.trace.census import GateCensus
 from gatescope.trace.certificate import Certificate
-from gatescope.trace.memory import GateCensus, half_life
+from gatescope.trace.memory import half_life
 from gatescope.trace.parts import Part, Wanted, finished_part, trace_contig
 from gatescope.trace.reading import UnknownBases
 from gatescope.trace.sinks import Progress

@@ -3,6 +3,7 @@
 Public names: `GATES`, `MEMORY`, `Units`, `ContigTracks`, `track_rows`, `write_tracks`.
 """
 
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from gatescope.trace.memory import CAP_BP, BackwardHorizons, half_life
 from gatescope.trace.scratch import OnDisk, held_logit
 from gatescope.trace.sink import Piece, Sink
 from gatescope.trace.units import DIRECTIONS
+
+log = logging.getLogger(__name__)
 
 _WRITE_BP = 2**20
 _READS = {"fwd": "reading left to right", "rev": "reading right to left"}
@@ -194,7 +197,8 @@ def write_tracks(
 ) -> None:
     """Write bigWigs of each direction with their sidecars: gates as the mean over units, or gates and memory of units.
 
-    Each file is the old one or the new one, whole; if one cannot be written, none is replaced.
+    Each file is the old one or the new one, whole; if one cannot be written, none is replaced. A track without a
+    single value (the horizon of a memory longer than every contig) is not written: no bigWig can hold nothing.
 
     Parameters
     ----------
@@ -219,6 +223,10 @@ def write_tracks(
         for direction in DIRECTIONS[:directions]
         for name in _shown(units)
     }
+    contigs = list(contigs)
+    for key in [key for key in paths if not _has_values(*key, contigs, rows)]:
+        log.warning("%s: no base has a value, so there is no such track", paths[key].name)
+        paths.pop(key).unlink(missing_ok=True)
     with ExitStack() as stack:
         writers = {
             key: stack.enter_context(BigWigWriter(path, lengths, _kept(key[0], decimals)))
@@ -233,6 +241,15 @@ def write_tracks(
     for (name, direction), path in paths.items():
         unit = None if units is None else units[direction]
         write_sidecar(path, _info(name, direction, unit, decimals, describe, certificate))
+
+
+def _has_values(name: str, direction: str, contigs: Iterable[tuple[str, Path]], rows: list[str]) -> bool:
+    for _, array in contigs:
+        own = np.load(array, mmap_mode="r")[DIRECTIONS.index(direction)]
+        for start in range(0, own.shape[1], _WRITE_BP):
+            if not np.isnan(_row(own[:, start : start + _WRITE_BP], rows, name)).all():
+                return True
+    return False
 
 
 def _row(values: NDArray, rows: list[str], name: str) -> NDArray:
