@@ -31,6 +31,7 @@ rule all:
         reports=expand("results/{sample}/browser/report.html", sample=SAMPLES),
         hubs=expand("results/{sample}/browser/hub.txt", sample=SAMPLES),
         audits=expand("results/{sample}/trace/{run}/reach.tsv", sample=SAMPLES, run=RUNS),
+        loci=expand("results/{sample}/trace/{run}/locus/locus.svg", sample=SAMPLES, run=RUNS),
         verdicts=expand("results/{sample}/boundaries/verdict.json", sample=SAMPLES),
         designs=expand("results/{sample}/design/{run}/constructs.fa", sample=SAMPLES, run=RUNS),
 

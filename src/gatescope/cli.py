@@ -305,6 +305,35 @@ VERBS: dict[str, Verb] = {
             _THREADS,
         ),
     ),
+    "locus": Verb(
+        "gatescope.trace.locus",
+        "draw one place through the gates: what the network remembers there, and which bases wrote it",
+        (
+            _STORE,
+            _MODEL,
+            _option(
+                "--region",
+                "contig:first-last, counted from 1, commas allowed (chrIX:52,001-53,200), or auto: the called "
+                "peak with most cuts on the test contigs",
+                default="auto",
+            ),
+            _number("--width-bp", "width of auto", default=1000),
+            _file("--units", "units.tsv of `boundaries`: show its selected units", default=None),
+            _option(
+                "--unit",
+                "or a unit by name, such as fwd:12; once for each direction",
+                action="append",
+                default=[],
+                metavar="DIRECTION:UNIT",
+            ),
+            _file("--genes", "BED of genes to draw", nargs="?", default=None),
+            _option("--name", "name of the files", default="locus", metavar="NAME"),
+            _option("--dtype", "precision of the replay", choices=("float32", "float64"), default="float32"),
+            _option("--unknown-bases", "learned, freeze or decay(HALF_LIFE_BP)", default="learned"),
+            _THREADS,
+            _OUTPUT_FOLDER,
+        ),
+    ),
     "boundaries": Verb(
         "gatescope.boundaries.boundaries",
         "test what the gates do where accessible regions begin and end",

@@ -1,7 +1,7 @@
 """What did the user ask the workflow for? Runs, and mistakes in one line each.
 
 Public names: `Run`, `explain`, `refuse_endless`, `plan_runs`, `size_runs`, `network_settings`,
-`training_settings`, `check_folds`, `check_boundaries`, `check_lengths`, `read_section`, `check_values`.
+`training_settings`, `check_folds`, `genes_file`, `check_boundaries`, `check_lengths`, `read_section`, `check_values`.
 
 `workflow/rules/common.smk` reads this at parse time, possibly with a Python that has nothing but
 Snakemake: standard library only.
@@ -12,6 +12,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, is_dataclass
+from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from gatescope.errors import InputError
@@ -185,6 +186,26 @@ def size_runs(config: Mapping[str, Any], runs: Iterable[Run]) -> list[dict[str, 
         size |= {key: network[key] for key in ("hidden_units", "layers")}
         sizes[tuple(size.items())] += 1
     return [{"runs": n, **dict(size)} for size, n in sizes.items()]
+
+
+def genes_file(config: Mapping[str, Any]) -> str:
+    """Return the path of the genes that figures show, "" for none.
+
+    Raises
+    ------
+    InputError
+        If there is no such file.
+    """
+    if not config["trace"]["genes"]:
+        return ""
+    path = Path(config["data_dir"]).expanduser() / Path(config["trace"]["genes"]).expanduser()
+    if not path.is_file():
+        raise InputError(
+            "file does not exist",
+            where=f"config: trace.genes: {path}",
+            remedy="a relative path is read against the config key data_dir",
+        )
+    return str(path)
 
 
 def check_boundaries(settings: Mapping[str, Any]) -> None:

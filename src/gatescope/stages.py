@@ -14,6 +14,7 @@ STAGE_VERSIONS: dict[str, int] = {
     "evaluate": 2,
     "trace": 3,
     "audit": 1,
+    "locus": 1,
     "boundaries": 2,
     "verdict": 1,
     "design": 1,

@@ -5,6 +5,7 @@ import json
 import pandas as pd
 import pytest
 from small_workflow import ROOT, Workflow
+from trace_checks import check_trace
 
 pytestmark = [pytest.mark.workflow, pytest.mark.acceptance]
 SEEDS = (1, 2, 3)
@@ -41,3 +42,7 @@ def test_a_unit_chosen_on_validation_forgets_at_entries_of_the_test_contigs(demo
     assert evidence["offset"] < 25
     assert evidence["twin_drop"] < 0.02
     assert verdict["verdict"] == "supported"
+
+
+def test_the_trace_keeps_its_promises(demo):
+    check_trace(demo, "sequence.f1.1")

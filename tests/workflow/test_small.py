@@ -54,6 +54,9 @@ def expected_files():
             f"boundaries/{run}/{name}" for name in ("profile.tsv", "units.tsv", "verdict.json", "profile.svg")
         )
         yield from (f"trace/{run}/{name}" for name in ("summary.json", "reach.tsv", "audit.json"))
+        yield from (
+            f"trace/{run}/locus/locus.{kind}" for kind in ("svg", "sources.tsv", "bedpe", "interact", "json")
+        )
         yield from (f"design/{run}/{name}" for name in ("constructs.fa", "designs.tsv"))
 
 

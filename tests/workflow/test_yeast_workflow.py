@@ -7,13 +7,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from small_workflow import ROOT, Workflow
+from trace_checks import check_trace
 
 pytestmark = pytest.mark.workflow
 EXAMPLE = (ROOT / "config/config.yaml", ROOT / "config/examples/yeast.yaml")
 SMOKE = Path(__file__).with_name("yeast_smoke.yaml")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def data() -> Path:
     folder = os.environ.get("GATESCOPE_DATA")
     if not folder:
@@ -46,9 +47,20 @@ def test_smoke_run_on_real_data(tmp_path, data):
     assert (results / "browser/report.html").stat().st_size > 100_000
 
 
+@pytest.fixture(scope="module")
+def yeast(tmp_path_factory, data):
+    return run_yeast(tmp_path_factory.mktemp("yeast"), data)
+
+
 @pytest.mark.acceptance
-def test_yeast_scores(tmp_path, data):
-    results = run_yeast(tmp_path, data)
+@pytest.mark.parametrize("run", ["sequence.f1.1", "sequence_and_cuts.f1.1"])
+def test_the_trace_keeps_its_promises(yeast, run):
+    check_trace(yeast, run)
+
+
+@pytest.mark.acceptance
+def test_yeast_scores(yeast):
+    results = yeast
     dna = state_scores(results, "sequence.f1.1", 200).loc["model"]
     both = state_scores(results, "sequence_and_cuts.f1.1", 200).loc["model"]
     print(dna, both, sep="\n\n")

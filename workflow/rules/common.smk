@@ -18,6 +18,7 @@ from gatescope.config import (
     check_boundaries,
     check_folds,
     explain,
+    genes_file,
     network_settings,
     plan_runs,
     refuse_endless,
@@ -47,7 +48,7 @@ def check(values, schema, source):
 
 
 def read_configuration():
-    """Return samples, runs and folds, or stop with one line."""
+    """Return samples, runs, folds and the file of genes, or stop with one line."""
     try:
         check(config, "../schemas/config.schema.yaml", "config")
         refuse_endless(config)
@@ -61,12 +62,12 @@ def read_configuration():
         runs = plan_runs(config, samples)
         for run in runs.values():
             training_settings(config, run.model)
-        return samples, runs, check_folds(config)
+        return samples, runs, check_folds(config), genes_file(config)
     except InputError as error:
         sys.exit(f"gatescope: error: {error}")
 
 
-SAMPLES, RUNS, FOLDS = read_configuration()
+SAMPLES, RUNS, FOLDS, GENES = read_configuration()
 PLANTED_SAMPLES = [name for name, sample in SAMPLES.items() if sample.is_planted]
 # what preflight predicts the cost of
 RUN_SIZES = json.dumps(size_runs(config, RUNS.values()))
@@ -156,7 +157,7 @@ def trace_pieces(folder):
     """Return what says that the shares of a trace are done; nothing where it is not shared out."""
     if config["trace"]["pieces"] == 1:
         return []
-    return gather.trace("results/{{sample}}/trace/{{run}}/" + folder + "/{scatteritem}")
+    return gather.trace(f"results/{{{{sample}}}}/trace/{{{{run}}}}/{folder}/{{scatteritem}}")
 
 
 def browser_tracks(wildcards):

@@ -227,3 +227,48 @@ rule trace_boundary_units:
             --output {params.folder:q} \
             --log {log:q}
         """
+
+
+rule locus:
+    """Draw one place through the gates of the units that `boundaries` has named, and which bases wrote their memory."""
+    input:
+        store="results/{sample}/data/encoded",
+        model="results/{sample}/model/{run}/model.safetensors",
+        description="results/{sample}/model/{run}/model.json",
+        units="results/{sample}/boundaries/{run}/units.tsv",
+        genes=GENES or [],
+    output:
+        figure="results/{sample}/trace/{run}/locus/locus.svg",
+        sources="results/{sample}/trace/{run}/locus/locus.sources.tsv",
+        bedpe="results/{sample}/trace/{run}/locus/locus.bedpe",
+        interact="results/{sample}/trace/{run}/locus/locus.interact",
+        summary="results/{sample}/trace/{run}/locus/locus.json",
+    log:
+        "logs/locus/{sample}.{run}.log",
+    conda:
+        "../../envs/gatescope.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        model=subpath(input.model, parent=True),
+        folder=subpath(output.figure, parent=True),
+        region=config["trace"]["locus"],
+        dtype=config["trace"]["dtype"],
+        unknown_bases=config["trace"]["unknown_bases"],
+        stage_version=STAGE_VERSIONS["locus"],
+    shell:
+        r"""
+        gatescope locus \
+            --store {input.store:q} \
+            --model {params.model:q} \
+            --region {params.region:q} \
+            --units {input.units:q} \
+            --genes {input.genes:q} \
+            --dtype {params.dtype:q} \
+            --unknown-bases {params.unknown_bases:q} \
+            --threads {threads:q} \
+            --output {params.folder:q} \
+            --log {log:q}
+        """
