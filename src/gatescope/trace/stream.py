@@ -17,6 +17,7 @@ Lions, Maday & Turinici 2001 (parareal: guess, compare, repeat); Lambrechts et a
 """
 
 import logging
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -46,8 +47,8 @@ _CALL_BASES = 1600
 _FEWEST_STEPS, _BLOCK_STEPS = 25, 1000
 #: A burn-in may take this share of a segment.
 _BURN_IN_SHARE = 0.1
-#: Its length is measured on so many stretches, of at most this share of a contig and so many bases.
-_PILOT_PLACES, _PILOT_SHARE, _PILOT_BP = 2, 0.05, 200_000
+#: Its length is measured on so many stretches, of at most this share of a contig; not given up before so many bases.
+_PILOT_PLACES, _PILOT_SHARE, _PILOT_BP = 2, 0.05, 10_000
 
 
 @dataclass(frozen=True)
@@ -222,29 +223,36 @@ class _DirectionReader:
         )
 
     def _measure_burn_in(self) -> tuple[int, float | None]:
-        """Return after how many bases two opposite starts agree to a tenth of the tolerance, and what is left."""
-        limit = min(int(self._reading.length * _PILOT_SHARE), _PILOT_BP)
+        """Return after how many bases two opposite starts agree to a tenth of the tolerance, and what is left.
+
+        Gives up where that takes more bases than pay: quick memories go first, so that the rate at which the
+        difference has fallen so far is the best that can be hoped for.
+        """
+        limit = int(self._reading.length * _PILOT_SHARE)
         limit -= limit % _FEWEST_STEPS
         if limit < _FEWEST_STEPS or self._segments.rows == 1:
             return 0, None
         last = self._reading.length - limit
         places = [last * k // _PILOT_PLACES for k in range(_PILOT_PLACES)]
-        h, c = self._zeros(2 * _PILOT_PLACES)
-        h[:_PILOT_PLACES], c[:_PILOT_PLACES] = 0.5, 1.0
-        h[_PILOT_PLACES:], c[_PILOT_PLACES:] = -0.5, -1.0
-        state, done, left = (h, c), 0, float("inf")
+        state, done, wanted = self._opposite_starts(_PILOT_PLACES), 0, self._tolerance / 10
+        left = _apart(state)
+        started = left
         while done < limit:
             steps = min(_BLOCK_STEPS // 2, limit - done)
             inputs = self._read([place + done for place in places], steps)
             state = self._advance(torch.cat([inputs, inputs], dim=1), state)
-            done += steps
-            left = _difference(
-                (state[0][:_PILOT_PLACES], state[1][:_PILOT_PLACES]),
-                (state[0][_PILOT_PLACES:], state[1][_PILOT_PLACES:]),
-            )
-            if left <= self._tolerance / 10:
-                return done, left
+            done, left = done + steps, _apart(state)
+            hoped = math.log(started / wanted) / max(math.log(started / left), 1e-9) * done if left else 0
+            if left <= wanted or (done >= _PILOT_BP and hoped > limit):
+                break
         return done, left
+
+    def _opposite_starts(self, places: int) -> State:
+        """Return states of twice as many rows, the second half opposite to the first."""
+        h, c = self._zeros(2 * places)
+        h[:places], c[:places] = 0.5, 1.0
+        h[places:], c[places:] = -0.5, -1.0
+        return h, c
 
     def _read_wave(self, wave: list[int], report: SeamReport, state: State) -> State:
         """Read some segments side by side, the first from its true state; return the state after the last."""
@@ -361,6 +369,12 @@ def _rows(state: State, rows: list[int]) -> State:
 
 def _join(states: list[State]) -> State:
     return torch.cat([h for h, _ in states]), torch.cat([c for _, c in states])
+
+
+def _apart(state: State) -> float:
+    """Return the largest difference between the first and the second half of the rows."""
+    half = len(state[0]) // 2
+    return _difference((state[0][:half], state[1][:half]), (state[0][half:], state[1][half:]))
 
 
 def _difference(one: State, other: State) -> float:
