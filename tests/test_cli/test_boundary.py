@@ -8,7 +8,7 @@ import warnings
 
 import pytest
 
-from gatescope import __version__, cli
+from gatescope import __version__, cli, verbs
 from gatescope.errors import InputError
 
 HEAVY = ("torch", "lightning", "pandas", "numpy", "matplotlib", "snakemake")
@@ -38,10 +38,10 @@ def spoiled(path, kind):
 def run(monkeypatch, capsys):
     """Run `gatescope spoiled ...` in this process; return exit status, stdout and stderr."""
     options = (
-        cli._file("--path", "a path", default="x.bed"),
-        cli._option("--kind", "how to fail", default=""),
+        verbs._file("--path", "a path", default="x.bed"),
+        verbs._option("--kind", "how to fail", default=""),
     )
-    monkeypatch.setitem(cli.VERBS, "spoiled", cli.Verb(__name__, "fail", options))
+    monkeypatch.setitem(verbs.VERBS, "spoiled", verbs.Verb(__name__, "fail", options))
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     monkeypatch.setattr(warnings, "filters", warnings.filters[:])
@@ -158,11 +158,11 @@ def test_version(run):
     assert run("--version") == (0, f"gatescope {__version__}\n", "")
 
 
-@pytest.mark.parametrize("verb", cli.VERBS)
+@pytest.mark.parametrize("verb", verbs.VERBS)
 def test_every_verb_explains_itself(run, verb):
     status, stdout, _ = run(verb, "--help")
     assert status == 0
-    for flag, settings in cli.VERBS[verb].options:
+    for flag, settings in verbs.VERBS[verb].options:
         assert flag in stdout
         assert settings["help"]
 
@@ -178,4 +178,4 @@ except SystemExit:
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr.strip() == "[]"
-    assert all(f"    {verb}" in done.stdout for verb in cli.VERBS)
+    assert all(f"    {verb}" in done.stdout for verb in verbs.VERBS)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from gatescope.cli import VERBS
 from gatescope.stages import STAGE_VERSIONS
+from gatescope.verbs import VERBS
 
 ROOT = Path(__file__).parents[2]
 RULES = "\n".join(path.read_text() for path in sorted((ROOT / "workflow/rules").glob("*.smk")))
