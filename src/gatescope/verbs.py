@@ -143,6 +143,13 @@ _READ = (
     _file("--fasta", "any sequences instead of a store, for a network that reads DNA alone", default=None),
 )
 _CONTIGS = _option("--contigs", "all, held-out, or names separated by commas", default="all")
+_UNIT = _option(
+    "--unit",
+    "or a unit by name, such as fwd:12; once for each direction",
+    action="append",
+    default=[],
+    metavar="DIRECTION:UNIT",
+)
 _LAYER = _number("--layer", "LSTM layer, from 1", default=1)
 
 LOG_HELP = "write progress here as well, and errors here instead: Snakemake shows the log of a failed job"
@@ -261,6 +268,7 @@ VERBS: dict[str, Verb] = {
                 nargs="?",
                 default=None,
             ),
+            _UNIT,
             _file(
                 "--slices", "BED of regions of which every gate of every unit is kept (.npz)", default=None
             ),
@@ -299,13 +307,7 @@ VERBS: dict[str, Verb] = {
             ),
             _number("--width-bp", "width of auto", default=1000),
             _file("--units", "units.tsv of `boundaries`: show its selected units", default=None),
-            _option(
-                "--unit",
-                "or a unit by name, such as fwd:12; once for each direction",
-                action="append",
-                default=[],
-                metavar="DIRECTION:UNIT",
-            ),
+            _UNIT,
             _file("--genes", "BED of genes to draw", nargs="?", default=None),
             _option("--name", "name of the files", default="locus", metavar="NAME"),
             _option("--dtype", "precision of the replay", choices=("float32", "float64"), default="float32"),

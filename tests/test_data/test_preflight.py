@@ -162,7 +162,7 @@ def test_cost_follows_the_formulas():
     cost = predict_cost(**ONE, runs=[RunSize(fold="a")])
     layer = 1 + 32 * 80 / 1250
     assert cost.train_minutes == pytest.approx(8 * 4800 * 2_000 * (3 + layer) * 1e-6 / 60, abs=0.05)
-    assert cost.trace_minutes == pytest.approx((2 * 4e6 + 1e6) * 10.4e-6 / 60, abs=0.05)
+    assert cost.trace_minutes == pytest.approx((2 * 4e6 + 1e6) * 6.56e-6 / 60, abs=0.05)
     assert cost.evaluate_minutes == pytest.approx((10 + 1e6 * (10 + layer) * 1e-6) / 60, abs=0.05)
     assert cost.boundaries_minutes == pytest.approx((10 + 1e6 * 8e-6) / 60, abs=0.05)
     assert (cost.store_mb, cost.tracks_mb, cost.temporary_mb) == (24.0, 168.0, 512.0)

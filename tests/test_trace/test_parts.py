@@ -154,3 +154,24 @@ def test_a_full_disk_is_noticed_before_the_start(world, monkeypatch, read, caplo
     with pytest.raises(InputError, match="GB are free"):
         run(world, "full")
     assert read == []
+
+
+def test_units_by_name_get_tracks_of_their_own(world):
+    """The same as if the boundaries stage had chosen them; one direction alone will do."""
+    chosen = run(world, "chosen", units=world / "units.tsv")
+    named = run(world, "named", unit=["fwd:2", "rev:0"])
+    for name, content in chosen.items():
+        direction = name.split(".")[1]
+        again = named[name.replace("boundary_unit", {"fwd": "unit2", "rev": "unit0"}[direction])]
+        assert (again == content) == name.endswith(".bw")  # sidecars say who chose the unit
+    alone = run(world, "alone", unit=["rev:0"])
+    assert {n: c for n, c in named.items() if ".rev." in n} == alone
+    with pytest.raises(InputError, match="one of them"):
+        run(world, "both", unit=["rev:0"], units=world / "units.tsv")
+
+
+def test_slices_carry_the_certificate(world):
+    run(world, "out", slices=world / "regions.bed")
+    with np.load(world / "out/slices/one.290-350.npz") as found:
+        certificate = json.loads(str(found["certificate"]))
+    assert 0 < certificate["max_error"] <= certificate["tolerance"] == 5e-6

@@ -81,7 +81,7 @@ class Cost:
     train_minutes : float
         epochs x windows_per_epoch x window_bp x (2 x 1.5 + l m) us; early stopping makes it less.
     trace_minutes : float
-        (2 passes over the bp that get tracks + 1 of the untrained twin over held-out bp) x (4 + 0.2 H) us.
+        (2 passes over the bp that get tracks + 1 of the untrained twin over held-out bp) x (4 + 0.08 H) us.
     evaluate_minutes : float
         10 s + held-out bp x (10 + l m) us.
     boundaries_minutes : float
@@ -127,7 +127,7 @@ def predict_cost(
         recurrence_us = size.layers * (1 + size.hidden_units * (size.hidden_units + 48) / 1250)
         n += size.runs
         train += size.runs * size.epochs * size.windows_per_epoch * window_bp * (2 * _STEM_US + recurrence_us)
-        trace += size.runs * (2 * shown + held_out) * (4 + 0.2 * size.hidden_units)
+        trace += size.runs * (2 * shown + held_out) * (4 + 0.08 * size.hidden_units)
         evaluate += size.runs * (_START_S * 1e6 + held_out * (10 + recurrence_us))
         boundaries += size.runs * (_START_S * 1e6 + held_out * size.hidden_units * 0.25)
         tracks += size.runs * _TRACKS_PER_RUN * shown * _TRACK_BYTES_PER_BP

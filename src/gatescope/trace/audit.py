@@ -3,7 +3,6 @@
 Public names: `audit`.
 """
 
-import logging
 from pathlib import Path
 
 from gatescope.errors import InputError
@@ -13,8 +12,6 @@ from gatescope.model.runtime import prepare_torch
 from gatescope.stages import STAGE_VERSIONS
 from gatescope.trace.reach_audit import audit_network
 from gatescope.trace.source import choose_contigs, held_out_contigs, open_genome
-
-log = logging.getLogger(__name__)
 
 
 def audit(
@@ -63,8 +60,6 @@ def audit(
     chosen = choose_contigs(contigs, genome.lengths, held_out_contigs(meta, fasta))
     prepare_torch(threads, "cpu")
     found = audit_network(network, genome, chosen, seed=seed, layer=layer - 1)
-    log.info("%s", found.reach_in_words)
-    log.info("%s", found.growth_in_words)
     described = {"run": meta["run"], "model_sha256": meta["sha256"], "seed": seed, **source}
     write_table(Path(output) / "reach.tsv", found.table)
     write_json(

@@ -33,7 +33,7 @@ from gatescope.trace.sinks import ModelCheck
 from gatescope.trace.stream import ContigStream, SeamReport
 from gatescope.trace.stretch import AUTO, WIDTH_BP, Stretch, peaks_on, read_genes, tallest_peak
 from gatescope.trace.tape import Mark, Memory, Tape, UnitTrace, recall
-from gatescope.trace.units import DIRECTIONS, selected_units
+from gatescope.trace.units import DIRECTIONS, choose_units
 
 log = logging.getLogger(__name__)
 
@@ -107,7 +107,7 @@ def locus(
     place = (
         tallest_peak(data, meta["fold"]["test"], width_bp) if is_auto else Stretch.parse(region, data.lengths)
     )
-    named = _units(units, unit, network.config.hidden_units)
+    named = choose_units(units, unit, network.config.hidden_units)
     shown_genes = None if genes is None else read_genes(genes, place, data.lengths)
     policy = UnknownBases.parse(unknown_bases)
     device = prepare_torch(threads, "cpu" if meta["training"]["device"] == "cpu" else "auto")
@@ -137,26 +137,6 @@ def locus(
         subtitle=_subtitle(meta, place, units is not None, certificate),
     )
     _write(Path(output), name, picture, _summary(meta, place, is_auto, picture, policy, certificate, seams))
-
-
-def _units(table: Path | str | None, named: Sequence[str], hidden_units: int) -> dict[str, int]:
-    """Return the unit of each direction that is shown."""
-    where = "locus: --units, --unit"
-    if (table is None) == (not named):
-        raise InputError("wanted units.tsv of boundaries, or units by name, one of them", where=where)
-    if table is not None:
-        return selected_units(Path(table), hidden_units)
-    units: dict[str, int] = {}
-    for text in named:
-        direction, _, number = text.partition(":")
-        if direction not in DIRECTIONS or not number.isdecimal():
-            raise InputError(f"{text!r}; wanted DIRECTION:UNIT, such as fwd:12 or rev:3", where=where)
-        if int(number) >= hidden_units:
-            raise InputError(f"unit {number}; the network has 0 to {hidden_units - 1}", where=where)
-        if direction in units:
-            raise InputError(f"two units of direction {direction}; one can be shown", where=where)
-        units[direction] = int(number)
-    return units
 
 
 def _marks(place: Stretch, store: EncodedStore) -> tuple[Mark, ...]:

@@ -47,6 +47,7 @@ from gatescope.genome.sequence import UNKNOWN
 from gatescope.model.network import AccessibilityNetwork
 from gatescope.model.predict import Genome, read_features
 from gatescope.model.runtime import exact_arithmetic
+from gatescope.trace.certificate import Certificate
 from gatescope.trace.reach import growth_rate, measure_reach, report_reach
 from gatescope.trace.replay import Trace, trace_lstm
 
@@ -110,6 +111,8 @@ class Audit:
         Share of the windows' bases that are unknown (N).
     layer : int
         From 0.
+    certificate : Certificate
+        Of the float64 replay that all this rests on.
     """
 
     table: pd.DataFrame
@@ -117,6 +120,7 @@ class Audit:
     float32_difference: float
     unknown_share: float
     layer: int
+    certificate: Certificate
 
     def flagged_units(self, direction: str) -> list[int]:
         """Return the units of a direction whose forget gate misleads."""
@@ -173,6 +177,7 @@ class Audit:
             "layer": self.layer + 1,
             "windows": [dict(zip(names, place, strict=True)) for place in places],
             "unknown_share": self.unknown_share,
+            "certificate": self.certificate.as_json(),
             "reach": {
                 "in_words": self.reach_in_words,
                 "distances_bp": sorted(self.table.distance_bp.unique().tolist()),
@@ -256,16 +261,19 @@ def audit_network(
     generator = np.random.default_rng(seed)
     chosen, unknown = _choose_windows(genome, contigs, windows, burn_in_bp, counted_bp, generator)
     lstm, reach, growth, strayed = network.lstm_layers[layer], [], [], 0.0
+    certificates = []
     for group in _groups(chosen, lstm.hidden_size):
         inputs = torch.cat([_layer_inputs(network, genome, layer, w, burn_in_bp) for w in group])
         trace = trace_lstm(lstm, inputs)
+        certificates.append(trace.certificate)
         strayed = max(strayed, _stray(lstm, inputs, trace))
         share = len(group) / len(chosen)
         reach += _follow(lstm, trace, distances_bp, group[0].burn_in_bp, share, generator)
         growth.append(_grow(lstm, trace, group, generator))
     rules = {"factor": _FACTOR, "least": _LEAST, "least_held": _LEAST_HELD}
     table = report_reach(pd.concat(reach), **rules) if reach else pd.DataFrame(columns=list(_COLUMNS))
-    found = Audit(table, pd.concat(growth, ignore_index=True), strayed, unknown, layer)
+    certificate = Certificate.merged(certificates)
+    found = Audit(table, pd.concat(growth, ignore_index=True), strayed, unknown, layer, certificate)
     log.info("%s %s", found.reach_in_words, found.growth_in_words)
     return found
 

@@ -3,6 +3,7 @@
 Public names: `trace`.
 """
 
+import json
 import logging
 import shutil
 from collections.abc import Mapping, Sequence
@@ -32,7 +33,7 @@ from gatescope.trace.sinks import Progress
 from gatescope.trace.source import Sequences, choose_contigs, held_out_contigs, open_genome
 from gatescope.trace.stream import ContigStream
 from gatescope.trace.tracks import track_rows, write_tracks
-from gatescope.trace.units import DIRECTIONS, selected_units, unit_file
+from gatescope.trace.units import DIRECTIONS, choose_units, unit_file
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +47,7 @@ def trace(
     contigs: str = "all",
     tracks: str = "mean",
     units: Path | str | None = None,
+    unit: Sequence[str] = (),
     slices: Path | str | None = None,
     layer: int = 1,
     decimals: int = 3,
@@ -58,7 +60,7 @@ def trace(
 
     Without `units`: the per-unit forget logits of held-out contigs (`units/{contig}.npy`, float32, shape
     (D, H, L)), the census `units.tsv`, `summary.json`, and with ``tracks="mean"`` the mean gate tracks.
-    With `units`: only the gate tracks of the selected units.
+    With `units` or `unit`: only the gate tracks of these units, and their memory: half-life, horizons, writes.
 
     Each finished contig rests in a folder of its own (``parts.*``) until all are read: run again after an
     interruption, the trace goes on from there.
@@ -79,6 +81,8 @@ def trace(
     tracks : {"mean", "none"}
     units : path, optional
         `units.tsv` of the boundaries stage; the unit with ``selected`` at the entry of each direction is traced.
+    unit : sequence of str
+        Instead, units by name: ``fwd:12``, ``rev:3``, or one of them.
     slices : path, optional
         BED of regions of which everything is kept, one ``slices/{contig}.{start}-{end}.npz`` each (`Slices`).
     layer : int
@@ -105,27 +109,29 @@ def trace(
     """
     job = _prepare(model, store, fasta, layer, dtype, unknown_bases, threads)
     output = Path(output)
-    shown = None if units is None else selected_units(Path(units), job.network.config.hidden_units)
+    hidden_units = job.network.config.hidden_units
+    shown = choose_units(units, unit, hidden_units) if units is not None or unit else None
+    kind = "unit" if unit else "boundary_unit"
     regions = None if slices is None else read_regions(slices, job.genome.lengths, "what is traced")
     wanted = [
         Wanted(
             contig,
-            tracks=units is not None or tracks == "mean",
+            tracks=shown is not None or tracks == "mean",
             units=shown,
-            logits=units is None and contig in job.held_out,
+            logits=shown is None and contig in job.held_out,
             slices=_regions_of(contig, regions),
         )
         for contig in choose_contigs(contigs, job.genome.lengths, job.held_out)
     ]
-    folder = output / ("parts.mean" if units is None else "parts.boundary_unit")
+    folder = output / ("parts.mean" if shown is None else f"parts.{kind}")
     mine = _share_of(wanted, job.genome.lengths, piece)
     parts = _trace_parts(job, mine, folder)
     if piece != "1-of-1":
         return
     certificate = Certificate.merged([part.certificate for part in parts])
     log.info("replay exact to %.1e (tolerance %.0e)", certificate.max_error, certificate.tolerance)
-    _gather(job, wanted, parts, output, decimals, certificate)
-    if units is None:
+    _gather(job, wanted, parts, output, kind, decimals, certificate)
+    if shown is None:
         write_table(output / "units.tsv", _census_table(job, parts))
         write_json(output / "summary.json", _summary(job, wanted, parts, certificate))
     shutil.rmtree(folder)
@@ -252,6 +258,7 @@ def _gather(
     wanted: Sequence[Wanted],
     parts: Sequence[Part],
     output: Path,
+    kind: str,
     decimals: int,
     certificate: Certificate,
 ) -> None:
@@ -263,6 +270,7 @@ def _gather(
             [(contig, part.tracks) for contig, part in zip(contigs, parts, strict=True)],
             job.genome.lengths,
             units=wanted[0].units,
+            kind=kind,
             decimals=decimals,
             describe=_described(job),
             certificate=certificate,
@@ -271,7 +279,11 @@ def _gather(
         with replacing_folder(output / "slices", ("*.npz",)) as folder:
             for contig, part in zip(contigs, parts, strict=True):
                 for path in part.slices:
-                    shutil.copyfile(path, folder / f"{contig_file_stem(contig)}.{path.name}")
+                    with np.load(path) as arrays:
+                        certified = {**arrays, "certificate": json.dumps(part.certificate.as_json())}
+                    np.savez(
+                        folder / f"{contig_file_stem(contig)}.{path.name}", allow_pickle=False, **certified
+                    )
     if wanted[0].units is None and job.held_out:
         with replacing_folder(output / "units", ("*.npy",)) as folder:
             for each, part in zip(wanted, parts, strict=True):

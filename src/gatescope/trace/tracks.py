@@ -138,7 +138,10 @@ class ContigTracks(Sink):
 
     def take(self, piece: Piece) -> None:
         """Reduce each quantity to one value per base."""
-        unit = None if self._units is None else self._units[DIRECTIONS[piece.direction]]
+        direction = DIRECTIONS[piece.direction]
+        if self._units is not None and direction not in self._units:
+            return
+        unit = None if self._units is None else self._units[direction]
         found = []
         for name in self._read_off:
             of_steps = _QUANTITIES[name].of_steps
@@ -161,7 +164,7 @@ class ContigTracks(Sink):
     def end(self) -> None:
         """Follow the horizons along the contig, and finish the file."""
         if self._units is not None:
-            for row in range(self._directions):
+            for row in map(DIRECTIONS.index, self._units):
                 self._follow(row, "backward_horizon", rightwards=row == 0, shift=0)
                 # what is written at a base survives as far as its neighbour, read the other way, remembers
                 self._follow(row, "forward_horizon", rightwards=row == 1, shift=1 if row else -1)
@@ -190,6 +193,7 @@ def write_tracks(
     lengths: Mapping[str, int],
     *,
     units: Units = None,
+    kind: str = "boundary_unit",
     decimals: int = 3,
     describe: Mapping[str, Any],
     certificate: Certificate,
@@ -209,6 +213,8 @@ def write_tracks(
         All contigs of the genome in order.
     units : dict of str to int, optional
         Unit per direction.
+    kind : {"boundary_unit", "unit"}
+        How units were chosen, by the boundaries stage or by name; the files are called after it.
     decimals : int
         Decimals kept; lengths in bp keep one.
     describe : dict
@@ -217,10 +223,10 @@ def write_tracks(
     directions : int
         How many directions the arrays hold.
     """
-    rows, kind = track_rows(units), "mean" if units is None else "boundary_unit"
+    rows = track_rows(units)
     paths = {
-        (name, direction): folder / f"{name}.{direction}.{kind}.bw"
-        for direction in DIRECTIONS[:directions]
+        (name, direction): folder / f"{name}.{direction}.{label}.bw"
+        for direction, label in _labels(units, kind, directions).items()
         for name in _shown(units)
     }
     contigs = list(contigs)
@@ -240,7 +246,14 @@ def write_tracks(
                     writer.add(contig, start, _row(own[:, start : start + _WRITE_BP], rows, name))
     for (name, direction), path in paths.items():
         unit = None if units is None else units[direction]
-        write_sidecar(path, _info(name, direction, unit, decimals, describe, certificate))
+        write_sidecar(path, _info(name, direction, unit, kind, decimals, describe, certificate))
+
+
+def _labels(units: Units, kind: str, directions: int) -> dict[str, str]:
+    """Return what the files of each direction are called after."""
+    if units is None:
+        return dict.fromkeys(DIRECTIONS[:directions], "mean")
+    return {direction: f"unit{unit}" if kind == "unit" else kind for direction, unit in units.items()}
 
 
 def _has_values(name: str, direction: str, contigs: Iterable[tuple[str, Path]], rows: list[str]) -> bool:
@@ -267,11 +280,14 @@ def _info(
     name: str,
     direction: str,
     unit: int | None,
+    kind: str,
     decimals: int,
     describe: Mapping[str, Any],
     certificate: Certificate,
 ) -> TrackInfo:
-    whose = "mean over all hidden units" if unit is None else f"hidden unit {unit}, the boundary unit"
+    whose = "mean over all hidden units" if unit is None else f"hidden unit {unit}"
+    if unit is not None and kind == "boundary_unit":
+        whose += ", the boundary unit"
     quantity = _QUANTITIES[name]
     return TrackInfo(
         track=name,

@@ -2,10 +2,10 @@
 
 Torch-free: this is the seam that `boundaries` reads.
 
-Public names: `DIRECTIONS`, `UnitStore`, `unit_file`, `selected_units`.
+Public names: `DIRECTIONS`, `UnitStore`, `unit_file`, `selected_units`, `choose_units`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +49,34 @@ def selected_units(path: Path, hidden_units: int) -> dict[str, int]:
         named = ", ".join(map(str, rows.unit))
         raise InputError(f"units {named}; the network has 0 to {hidden_units - 1}", where=path, remedy=again)
     return dict(zip(rows.direction, rows.unit.astype(int), strict=True))
+
+
+def choose_units(table: Path | str | None, named: Sequence[str], hidden_units: int) -> dict[str, int]:
+    """Return one unit of each direction: those of a table (`selected_units`), or by name, such as ``fwd:12``.
+
+    By name, one direction may be left out.
+
+    Raises
+    ------
+    InputError
+        If both or none are given, or a unit is not there.
+    """
+    where = "--units, --unit"
+    if (table is None) == (not named):
+        raise InputError("wanted units.tsv of boundaries, or units by name, one of them", where=where)
+    if table is not None:
+        return selected_units(Path(table), hidden_units)
+    units: dict[str, int] = {}
+    for text in named:
+        direction, _, number = text.partition(":")
+        if direction not in DIRECTIONS or not number.isdecimal():
+            raise InputError(f"{text!r}; wanted DIRECTION:UNIT, such as fwd:12 or rev:3", where=where)
+        if int(number) >= hidden_units:
+            raise InputError(f"unit {number}; the network has 0 to {hidden_units - 1}", where=where)
+        if direction in units:
+            raise InputError(f"two units of direction {direction}; one can be shown", where=where)
+        units[direction] = int(number)
+    return units
 
 
 class UnitStore:
