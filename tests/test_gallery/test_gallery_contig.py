@@ -48,7 +48,7 @@ def test_a_seam_at_any_place_changes_nothing(name, segments):
 
 def test_a_memory_that_outlives_the_burn_in_is_read_in_one_piece():
     """Two starts that never agree: the stream finds out, and does not cut."""
-    sequence = "TA" * 400  # no G and no C: the latch holds what it began with
+    sequence = "TA" * 1500  # no G and no C: the latch holds what it began with
     latch = dataclasses.replace(
         BY_NAME["latch"].build(), inputs=base_channels(sequence), sequence=sequence, answers={}
     )

@@ -31,7 +31,7 @@ from gatescope.trace.units import DIRECTIONS
 
 log = logging.getLogger(__name__)
 
-_DESCRIPTION = "part.json"
+_DESCRIPTION, _CENSUS = "part.json", "census.npz"
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def trace_contig(
         If the replay does not reproduce the network: nothing is kept.
     """
     target = folder / contig_file_stem(wanted.contig)
-    with replacing_folder(target, ("*.json", "*.npy", "slices/*.npz")) as partial:
+    with replacing_folder(target, ("*.json", "*.npy", "*.npz", "slices/*.npz")) as partial:
         check, census = ModelCheck(network, genome, unknown, layer), Census()
         sinks: list[Sink] = [check, census, progress]
         if wanted.tracks:
@@ -129,8 +129,8 @@ def trace_contig(
             "made_from": {**made_from, "wanted": asdict(wanted)},
             "certificate": asdict(certificate),
             "seams": {DIRECTIONS[report.direction]: report.as_json() for report in own},
-            "census": [None if one is None else _listed(one) for one in census.found()],
         }
+        np.savez(partial / _CENSUS, allow_pickle=False, **_flat(census.found()))
         write_json(partial / _DESCRIPTION, found)
     return _read(target, found)
 
@@ -138,7 +138,7 @@ def trace_contig(
 def finished_part(wanted: Wanted, folder: Path, made_from: Mapping[str, Any]) -> Part | None:
     """Return what an earlier run left of a contig, if it was made from the same and nothing is missing."""
     target = folder / contig_file_stem(wanted.contig)
-    if not (target / _DESCRIPTION).is_file():
+    if not all((target / name).is_file() for name in (_DESCRIPTION, _CENSUS)):
         return None
     found = json.loads((target / _DESCRIPTION).read_text())
     part = _read(target, found)
@@ -152,15 +152,21 @@ def finished_part(wanted: Wanted, folder: Path, made_from: Mapping[str, Any]) ->
 
 
 def _read(folder: Path, found: Mapping[str, Any]) -> Part:
-    census = [None if one is None else _census(one) for one in found["census"]]
+    with np.load(folder / _CENSUS) as arrays:
+        census = [_census(arrays, direction) for direction in DIRECTIONS]
     return Part(folder, Certificate(**found["certificate"]), found["seams"], census)
 
 
-def _census(listed: Mapping[str, Any]) -> GateCensus:
-    arrays = {name: np.asarray(values) for name, values in listed.items() if name != "count"}
-    return GateCensus(listed["count"], **arrays)
+def _flat(found: Sequence[GateCensus | None]) -> dict[str, Any]:
+    """Return the censuses of all directions as named arrays."""
+    return {
+        f"{direction}.{field.name}": getattr(census, field.name)
+        for direction, census in zip(DIRECTIONS, found, strict=True)
+        if census is not None
+        for field in fields(census)
+    }
 
 
-def _listed(census: GateCensus) -> dict[str, Any]:
-    """Return a census as JSON holds it, exactly."""
-    return {field.name: np.asarray(getattr(census, field.name)).tolist() for field in fields(census)}
+def _census(arrays: Mapping[str, Any], direction: str) -> GateCensus | None:
+    values = {field.name: arrays.get(f"{direction}.{field.name}") for field in fields(GateCensus)}
+    return None if values["count"] is None else GateCensus(**{**values, "count": int(values["count"])})

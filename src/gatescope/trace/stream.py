@@ -47,6 +47,8 @@ _CALL_BASES = 1600
 _FEWEST_STEPS, _BLOCK_STEPS = 25, 1000
 #: A burn-in may take this share of a segment.
 _BURN_IN_SHARE = 0.1
+#: Shorter contigs are read in one piece.
+_LEAST_BP = 2_000
 #: Its length is measured on so many stretches, of at most this share of a contig; not given up before so many bases.
 _PILOT_PLACES, _PILOT_SHARE, _PILOT_BP = 2, 0.05, 10_000
 
@@ -230,7 +232,7 @@ class _DirectionReader:
         """
         limit = int(self._reading.length * _PILOT_SHARE)
         limit -= limit % _FEWEST_STEPS
-        if limit < _FEWEST_STEPS or self._segments.rows == 1:
+        if self._reading.length < _LEAST_BP or self._segments.rows == 1:
             return 0, None
         last = self._reading.length - limit
         places = [last * k // _PILOT_PLACES for k in range(_PILOT_PLACES)]
