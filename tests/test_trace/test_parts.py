@@ -147,7 +147,7 @@ def test_more_pieces_than_contigs_leave_some_empty(world, read):
 def test_a_full_disk_is_noticed_before_the_start(world, monkeypatch, read, caplog):
     with caplog.at_level("INFO", "gatescope"):
         run(world, "out", contigs="three")
-    assert f"tracing {LENGTHS['three']:,} bp" in caplog.text and "MB of disk" in caplog.text
+    assert f"tracing {LENGTHS['three']:,} bp takes" in caplog.text and "MB of disk" in caplog.text
     usage = module.shutil.disk_usage(world)._replace(free=1000)
     monkeypatch.setattr(module.shutil, "disk_usage", lambda path: usage)
     read.clear()

@@ -6,6 +6,7 @@ Public names: `trace`.
 import json
 import logging
 import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -236,21 +237,25 @@ def _require_space(job: _Job, wanted: Sequence[Wanted], folder: Path) -> None:
     """Say how much disk the trace takes until it is put together; refuse a disk that has less."""
     config, lengths = job.network.config, job.genome.lengths
     size, both = job.network.stem.weight.element_size(), len(DIRECTIONS)
-    needed = 0
+    kept = 0
     for each in wanted:
         per_bp = (len(track_rows(each.units)) if each.tracks else 0) + each.logits * config.hidden_units
         sliced = sum(end - start for start, end in each.slices) * 7 * config.hidden_units * size
-        needed += both * (lengths[each.contig] * per_bp * 4 + sliced)
+        kept += both * (lengths[each.contig] * per_bp * 4 + sliced)
+    # hidden states of the layers below rest elsewhere, of one contig at a time
+    longest = max((lengths[each.contig] for each in wanted), default=0)
+    below = job.layer * both * config.hidden_units * size * longest
     total = sum(lengths[each.contig] for each in wanted)
-    log.info("tracing %s bp; %.0f MB of disk until the tracks are written", f"{total:,}", needed / 1e6)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(folder.parent).free
-    if free < needed:
-        raise InputError(
-            f"the trace takes {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free",
-            where=folder.parent,
-            remedy="make room, or trace fewer contigs (trace: contigs: held-out)",
-        )
+    for place, needed in ((folder.parent, kept), (Path(tempfile.gettempdir()), below)):
+        if needed:
+            log.info("tracing %s bp takes %.0f MB of disk in %s meanwhile", f"{total:,}", needed / 1e6, place)
+        if (free := shutil.disk_usage(place).free) < needed:
+            raise InputError(
+                f"the trace takes {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free",
+                where=place,
+                remedy="make room, or trace fewer contigs (trace: contigs: held-out)",
+            )
 
 
 def _gather(
