@@ -43,12 +43,14 @@ def _parse_json(text: str) -> Any:
         raise argparse.ArgumentTypeError(f"not JSON: {text!r} ({error})") from error
 
 
-def _at_least(least: int) -> Callable[[str], int]:
-    """Return a parser of whole numbers from `least` on."""
+def _at_least(least: int, most: float = float("inf")) -> Callable[[str], int]:
+    """Return a parser of whole numbers from `least` on, to `most`."""
 
     def integer(text: str) -> int:
         if (number := int(text)) < least:
             raise argparse.ArgumentTypeError(f"{number} is less than {least}")
+        if number > most:
+            raise argparse.ArgumentTypeError(f"{number} is more than {most}")
         return number
 
     return integer
@@ -274,7 +276,7 @@ VERBS: dict[str, Verb] = {
             ),
             _LAYER,
             _option("--piece", "trace a share of the contigs and stop, such as 2-of-8", default="1-of-1"),
-            _number("--decimals", "decimals kept in the tracks", default=3),
+            _number("--decimals", "decimals kept in the tracks, 1 to 7", _at_least(1, 7), default=3),
             _option("--dtype", "precision of the replay", choices=("float32", "float64"), default="float32"),
             _option("--unknown-bases", "learned, freeze or decay(HALF_LIFE_BP)", default="learned"),
             _THREADS,

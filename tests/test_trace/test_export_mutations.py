@@ -1,6 +1,7 @@
 """Would a wrong export be noticed? Gates drawn by hand go through the sinks into files, and are read back."""
 
 import json
+import math
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -78,7 +79,7 @@ def send(*takers):
                     sink.take(piece)
                 for segment in wrong:
                     sink.restart(direction, segment)
-            sink.skip(direction, *SKIPPED[0].tolist(), HELD)
+            sink.skip(direction, *SKIPPED[0].tolist(), math.log(HELD) / 20)
         sink.end()
 
 
@@ -151,7 +152,7 @@ def logits_are_right():
 
 def slices_are_right():
     with TemporaryDirectory() as folder:
-        send(Slices(Path(folder), [REGION]))
+        send(Slices(Path(folder), [REGION], HIDDEN, str(drawn()["cell"].dtype)))
         found = np.load(Path(folder) / f"{REGION[0]}-{REGION[1]}.npz")
         read = np.arange(*REGION) < SKIPPED[0, 0]
         return all(
@@ -237,10 +238,14 @@ def horizons(**wrong):
     return patch(ContigTracks, "_follow", follow)
 
 
+#: All traces share one folder for their parts, whatever they are made from.
+ANY_FOLDER = value(stage, "_fingerprint", lambda made_from: "any")
+
+
 def made_from_all_but(key):
     made_from = stage._Job.made_from
     wrong = property(lambda job: {name: each for name, each in made_from.fget(job).items() if name != key})
-    return value(stage._Job, "made_from", wrong)
+    return together(ANY_FOLDER, value(stage._Job, "made_from", wrong))
 
 
 def whatever_lies_there(right, wanted, folder, made_from):
@@ -287,8 +292,8 @@ MUTANTS = {
     "horizons against the reading": (horizons(way=None), {"unit tracks"}),
     "loss of a whole run at each base": (
         together(
-            patch(sinks, "held_logit", lambda right, left, bases: right(left, 1)),
-            patch(tracks, "held_logit", lambda right, left, bases: right(left, 1)),
+            patch(sinks, "held_logit", lambda right, per_base: right(20 * per_base)),
+            patch(tracks, "held_logit", lambda right, per_base: right(20 * per_base)),
         ),
         {"unit tracks", "logits"},
     ),
@@ -306,7 +311,7 @@ MUTANTS = {
     "part of another model taken": (made_from_all_but("model_sha256"), {"part of another model"}),
     "part of another policy taken": (made_from_all_but("unknown_bases"), {"part of another policy"}),
     "part of anything taken": (
-        patch(stage, "finished_part", whatever_lies_there),
+        together(ANY_FOLDER, patch(stage, "finished_part", whatever_lies_there)),
         {"part of another model", "part of another policy"},
     ),
 }

@@ -245,7 +245,7 @@ def test_a_run_of_unknown_bases_at_the_start_holds_nothing(tmp_path):
     tape = Tape(tmp_path / "tape.npy", UNITS, "float64")
     tape.begin("x", 10)
     for direction, span in ((0, (0, 3)), (1, (7, 10))):
-        tape.skip(direction, *span, 1.0)
+        tape.skip(direction, *span, 0.0)
     tape.end()
     assert not tape.of("fwd").cell[:3].any() and not tape.of("rev").cell[7:].any()
 

@@ -15,7 +15,6 @@ from gatescope.trace.census import GateCensus
 from gatescope.trace.memory import (
     CAP_BP,
     BackwardHorizons,
-    ForwardHorizons,
     backward_horizon,
     forward_horizon,
     half_life,
@@ -104,7 +103,7 @@ def test_the_cap_is_what_float32_can_hold_and_is_stated():
     assert list(spans.bp[[0, 1, 3]]) == [CAP_BP, CAP_BP, 0]
     assert list(spans.is_capped) == [True, True, False, False, False]
     assert list(spans.is_censored) == [False, False, False, False, True]
-    assert spans.as_json() == {"cap_bp": CAP_BP, "share_capped": 0.4, "share_censored": 0.2}
+    assert (spans.cap_bp, spans.is_capped.mean(), spans.is_censored.mean()) == (CAP_BP, 0.4, 0.2)
     assert np.float32(CAP_BP) == CAP_BP
     assert np.float32(CAP_BP + 1) == CAP_BP
     assert math.log(0.5) / math.log(np.nextafter(np.float32(1), np.float32(0))) < CAP_BP
@@ -187,7 +186,7 @@ def in_chunks(stream, logits, sizes):
         size = sizes[len(parts) % len(sizes)]
         parts.append(stream.take(logits[start : start + size]))
         start += size
-    return np.concatenate([*parts, *([stream.finish()] if isinstance(stream, ForwardHorizons) else [])])
+    return np.concatenate(parts)
 
 
 @pytest.mark.parametrize("cap_bp", [CAP_BP, 5000, 30])
@@ -198,24 +197,13 @@ def test_horizons_do_not_depend_on_the_chunks(sizes, cap_bp):
     logits = logits[:3000] if sizes == [1] else logits
     whole = backward_horizon(logits, cap_bp=cap_bp).bp
     np.testing.assert_array_equal(in_chunks(BackwardHorizons(cap_bp), logits, sizes), whole)
-    whole = forward_horizon(logits, cap_bp=cap_bp).bp
-    np.testing.assert_array_equal(in_chunks(ForwardHorizons(cap_bp), logits, sizes), whole)
-
-
-def test_streams_return_forward_horizons_as_soon_as_they_are_known():
-    stream = ForwardHorizons()
-    constant = np.full(100, logit_of(30))
-    assert [len(stream.take(constant)) for _ in range(3)] == [70, 100, 100]
-    assert np.isnan(stream.finish()).all()
 
 
 def test_streams_keep_no_more_than_the_horizon_and_a_chunk():
-    backward, forward = BackwardHorizons(), ForwardHorizons()
+    backward = BackwardHorizons()
     for _ in range(50):
         backward.take(np.full(1000, logit_of(2500)))
-        forward.take(np.full(1000, logit_of(2500)))
     assert sum(len(keys) for _, keys in backward._past) <= 2500 + 2 * 1000
-    assert sum(len(keys) for _, keys in forward._waiting) <= 2500 + 1000
     capped = BackwardHorizons(cap_bp=2000)
     for _ in range(50):
         capped.take(np.full(1000, 40.0))
@@ -240,7 +228,7 @@ def test_capped_and_censored_are_told_apart():
     assert np.array_equal(backward.is_censored, np.arange(100) < 29)
     assert np.array_equal(forward.is_censored, np.arange(100) > 69)
     assert (backward.bp[29:] == 30).all() and (forward.bp[:70] == 30).all()
-    assert backward.as_json() == {"cap_bp": 30, "share_capped": 0.71, "share_censored": 0.29}
+    assert (backward.is_capped.mean(), backward.is_censored.mean()) == (0.71, 0.29)
 
 
 @pytest.mark.parametrize("horizon", [backward_horizon, forward_horizon])

@@ -107,14 +107,49 @@ def test_what_was_made_from_something_else_is_made_anew(world, change, read):
     if change == "weights":
         save(world / "model", make_store(world / "again"), seed=9)
     elif change == "an array":
-        (world / f"out/parts.mean/{traced[0]}/tracks.npy").unlink()
+        next((world / "out").glob(f"parts.*/{traced[0]}/tracks.npy")).unlink()
     else:
         options = {"dtype": "float64", "unknown_bases": "freeze", "slices": world / "regions.bed"}
         options = {change: options[change]}
-    again = run(world, "out", **options)
+    again = {name: content for name, content in run(world, "out", **options).items() if "parts." not in name}
     expected = {"slices": {"one", "four"} & set(traced), "an array": set(traced[:1])}.get(change, set(traced))
     assert sorted(read) == sorted([*LENGTHS, *expected])
     assert again == run(world, "straight", **options)
+
+
+def test_traces_of_other_things_do_not_touch_each_other_s_parts(world):
+    """Two traces write into one folder at the same time: of other units, of another arithmetic."""
+    alone = {unit: run(world, f"unit{unit}", unit=[f"fwd:{unit}"]) for unit in (0, 1)}
+    run(world, "both", unit=["fwd:0"], piece="1-of-2")
+    run(world, "both", unit=["fwd:1"])
+    together = run(world, "both", unit=["fwd:0"])
+    assert together == alone[0] | alone[1]
+
+
+def test_a_trace_leaves_the_parts_of_other_contigs_alone(world, read):
+    whole = run(world, "whole")
+    for piece in ("1-of-2", "2-of-2"):
+        run(world, "out", piece=piece)
+    read.clear()
+    run(world, "out", contigs="three")
+    assert run(world, "out") == whole
+    assert read == ["three"]  # its part went with the first trace
+
+
+def test_a_damaged_part_is_made_anew(world, read):
+    whole = run(world, "whole")
+    for damage in ("{", '{"made_from": {}}'):
+        run(world, "out", piece="1-of-2")
+        for path in (world / "out").glob("parts.*/*/part.json"):
+            path.write_text(damage)
+        read.clear()
+        assert run(world, "out") == whole
+        assert sorted(read) == sorted(LENGTHS)
+
+
+def test_regions_that_are_not_traced_are_refused(world):
+    with pytest.raises(InputError, match="regions on four, which is not traced"):
+        run(world, "out", contigs="one", slices=world / "regions.bed")
 
 
 def test_the_second_layer_is_traced_too(world):
@@ -128,7 +163,10 @@ def test_the_second_layer_is_traced_too(world):
         assert np.abs(found - expected).max() < 1e-5
     summary = json.loads((world / "out/summary.json").read_text())
     assert (summary["layer"], summary["layers"]) == (2, 2)
-    assert summary["certificate"]["model_error"] <= 1e-12  # "four" can be read as a whole
+    assert summary["certificate"]["model_error"] <= 1e-12
+    assert [(seam["layer"], seam["direction"]) for seam in summary["seams"]["four"]] == [
+        *((1, "fwd"), (1, "rev"), (2, "fwd"), (2, "rev"))
+    ]
     with pytest.raises(InputError, match="layer 3; the network has 2"):
         run(world, "out", layer=3)
 

@@ -308,3 +308,58 @@ def test_slices_hold_every_gate_of_every_unit(world, policy):
             expected = getattr(traced, name)[0, :, :, 290:350].detach().numpy()
             assert np.abs(found[name] - expected).max() <= 1e-10, name
         assert found["forget"] == pytest.approx(1 / (1 + np.exp(-found["forget_logit"])), abs=1e-12)
+
+
+def test_a_long_run_of_unknown_bases_decays_without_vanishing(world):
+    """Nothing is left after 1,200 half-lives, not in float64 either; each base of the run kept what the policy says."""
+    (world / "gap.fa").write_text(">c\nACGTTGCA" + 600 * "N" + "ACGGTCAA\n")
+    options = {"fasta": world / "gap.fa", "unknown_bases": "decay(0.5)", "decimals": 6}
+    trace(world / "model", world / "mean", **options)
+    trace(world / "model", world / "unit", **options, unit=["fwd:0"])
+    for name in ("mean/forget_gate.fwd.mean.bw", "unit/forget_gate.fwd.unit0.bw"):
+        assert read_bigwig(world / name, "c")[8:608] == pytest.approx(np.full(600, 0.25), abs=1e-6)
+    half_life = read_bigwig(world / "unit/half_life.fwd.unit0.bw", "c")[8:608]
+    assert half_life == pytest.approx(np.full(600, 0.5), abs=0.051)
+
+
+def test_contigs_without_a_known_base_are_refused(world):
+    (world / "n.fa").write_text(">c\n" + 50 * "N" + "\n")
+    with pytest.raises(InputError, match="no known base was read"):
+        trace(world / "model", world / "out", fasta=world / "n.fa", unknown_bases="freeze")
+    assert not list((world / "out").glob("*.bw"))
+
+
+@pytest.mark.parametrize("policy", ["learned", "freeze"])
+@pytest.mark.parametrize("layers", [1, 2])
+def test_swapped_directions_are_noticed_behind_unknown_bases(world, monkeypatch, policy, layers):
+    """The certificate compares the first known bases at either end, of every layer, with the network's own."""
+    config = NetworkConfig(
+        targets=("state",), stem_channels=5, stem_width_bp=7, hidden_units=3, layers=layers
+    )
+    network = AccessibilityNetwork(config, torch.Generator().manual_seed(2))
+    meta = json.loads((world / "model/model.json").read_text())
+    kept = {key: meta[key] for key in ("run", "store", "fold", "training")}
+    save_model(world / "model", config, network.state_dict(), network.state_dict(), kept)
+    draw = np.random.default_rng(0)
+    letters = "".join(draw.choice(list("ACGT"), 6000))
+    (world / "ends.fa").write_text(f">c\n{40 * 'N'}{letters}{30 * 'N'}\n")
+    options = {"fasta": world / "ends.fa", "unknown_bases": policy, "layer": layers}
+    trace(world / "model", world / "right", **options)
+    summary = json.loads((world / "right/summary.json").read_text())
+    assert 0 < summary["certificate"]["model_error"] < 1e-5
+    _swap_directions(monkeypatch)
+    with pytest.raises(ReplayError):
+        trace(world / "model", world / "wrong", **options)
+
+
+def test_weights_that_are_not_numbers_fail_closed(world):
+    network, meta = load_model(world / "model")
+    with torch.no_grad():
+        network.recurrent[0].get_parameter("weight_hh_l0")[0, 0] = torch.nan
+    kept = {key: meta[key] for key in ("run", "store", "fold", "training")}
+    weights = network.state_dict()
+    save_model(world / "model", network.config, weights, weights, kept)
+    letters = "".join(np.random.default_rng(0).choice(list("ACGT"), 30_000))
+    (world / "long.fa").write_text(f">c\n{letters}\n")
+    with pytest.raises(ReplayError):
+        trace(world / "model", world / "out", fasta=world / "long.fa")

@@ -124,7 +124,11 @@ def check_interventions(network, store, contig):
     every = range(network.config.hidden_units)
     own = [Clamp(gate, every, side, [(100, 900)], "own") for gate in GATES for side in ("fwd", "rev")]
     held = intervene(network, *inputs, own)
-    changes = [float(state.abs().max()) for states in held.state_changes for state in states]
+    scales = [layer.cell.abs().clamp(min=1) for layer in held.baseline.layers]  # float64 holds 16 digits of c
+    pairs = zip(held.state_changes, scales, strict=True)
+    changes = [
+        float(value.abs().max()) for change, size in pairs for value in (change.hidden, change.cell / size)
+    ]
     changes.append(float((held.clamped.outputs.state_logit - held.baseline.outputs.state_logit).abs().max()))
     shut = intervene(network, *inputs, [Clamp("forget_gate", every, "fwd", [(500, 501)], 0.0)])
     assert max(changes) <= 1e-12 < float(shut.logit_change.abs().max())

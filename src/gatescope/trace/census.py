@@ -8,7 +8,7 @@ Karpathy, Johnson & Fei-Fei 2015 (saturation). Pébay 2008, SAND2008-6212 (momen
 """
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -26,9 +26,11 @@ _HALF_LIFE_BINS = 4 * (24 - _SHORTEST_LOG2) + 1
 
 def _half_life_bins(gate: NDArray) -> NDArray[np.int64]:
     """Return the bin of `GateCensus.half_lives` to which the half-life at each gate value belongs."""
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore"):
         octaves = np.log2(np.log(2) / np.abs(np.log(np.minimum(gate, 1))))  # float32 kernels round up past 1
-    return np.clip(4 * (octaves - _SHORTEST_LOG2), 0, _HALF_LIFE_BINS - 1).astype(np.int64)
+    # what is not a number is refused by the certificate, at the end of the contig
+    bins = np.clip(4 * (np.nan_to_num(octaves) - _SHORTEST_LOG2), 0, _HALF_LIFE_BINS - 1)
+    return bins.astype(np.int64)
 
 
 @dataclass(frozen=True)
@@ -76,10 +78,6 @@ class GateCensus:
         half_lives = np.zeros((*gate.shape[:-1], _HALF_LIFE_BINS), np.int64)
         np.add.at(half_lives, (*np.indices(gate.shape)[:-1], _half_life_bins(gate)), 1)
         return cls(gate.shape[-1], low, high, mean, *moments, half_lives)
-
-    def of_row(self, row: int) -> "GateCensus":
-        """Return the census at one index of the first axis."""
-        return GateCensus(self.count, *(getattr(self, field.name)[row] for field in fields(self)[1:]))
 
     def merged(self, other: "GateCensus") -> "GateCensus":
         """Return the census of both sets of bases."""

@@ -11,6 +11,7 @@ Public names: `Tracer`.
 
 import itertools
 import logging
+import math
 from typing import NamedTuple
 
 import torch
@@ -118,7 +119,9 @@ class Tracer:
         i, f, g, o = found.unbind(1)
         memory, own = torch.addcmul(i * g, f, c_before), cells[at]
         apart = torch.stack([self.cell.show(o, memory) - shown[at], (memory - own) / scale_of(own)])
-        return worst([largest(found - gates[at]), largest(apart)]), len(found)
+        # what is not a number stays so until the end of its row, sampled or not
+        nonsense = 0.0 if math.isfinite(cells[-batch:].sum().item()) else math.inf
+        return worst([nonsense, largest(found - gates[at]), largest(apart)]), len(found)
 
     def _probe(self, weights: list[Tensor], like: Tensor) -> _Layout | None:
         """Look for what the replay finds in the workspace; None if it is not all there.

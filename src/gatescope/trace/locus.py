@@ -116,9 +116,10 @@ def locus(
     marks = _marks(place, data)
     with tempfile.TemporaryDirectory(prefix="gatescope-") as scratch:
         tape, check = Tape(Path(scratch) / "contig.npy", named, dtype), ModelCheck(network, data, policy)
+        watch = lambda layer, source: [check.of_layer(layer, source)]  # noqa: E731
         stream = ContigStream.of(network, data, unknown=policy)
-        seams = stream.read(place.contig, [check, tape])
-        certificate = check.certificate(stream.error_below).checked()
+        seams = stream.read(place.contig, [tape], watch)
+        certificate = check.certificate.checked()
         readers = tuple(
             _reader(tape.of(each), each, named[each], place, marks) for each in DIRECTIONS if each in named
         )
@@ -143,7 +144,7 @@ def _marks(place: Stretch, store: EncodedStore) -> tuple[Mark, ...]:
     """Choose the bases whose memory is shown: where cuts are highest, and both edges of the peak nearest to it."""
     cuts = store.track(place.contig, "cuts")[place.start : place.end]
     if cuts.any():
-        near = np.convolve(cuts, np.ones(_SUMMIT_BP), mode="same")
+        near = np.convolve(cuts, np.ones(min(_SUMMIT_BP, len(cuts))), mode="same")
         focus = place.start + int(np.argmax(near))
         meaning = f"the middle of the {_SUMMIT_BP} bp with most cuts"
     else:

@@ -8,7 +8,7 @@ a base is on its left for ``fwd`` and on its right for ``rev``. An array that al
 read as ``fwd``. The streaming classes see one unit, chunk after chunk in reading order.
 
 Public names: `CAP_BP`, `MemoryMap`, `log_forget`, `half_life`, `backward_horizon`, `forward_horizon`,
-`BackwardHorizons`, `ForwardHorizons`, `write_magnitude`, `hidden_memory`.
+`BackwardHorizons`, `write_magnitude`, `hidden_memory`.
 """
 
 import math
@@ -62,11 +62,6 @@ class MemoryMap:
     def is_censored(self) -> NDArray[np.bool_]:
         """Where the contig ends before half is forgotten."""
         return np.isnan(self.bp)
-
-    def as_json(self) -> dict[str, Any]:
-        """Return what a sidecar states: the cap, and how much of the track is capped or missing."""
-        capped, censored = (float(np.mean(mask)) for mask in (self.is_capped, self.is_censored))
-        return {"cap_bp": self.cap_bp, "share_capped": capped, "share_censored": censored}
 
 
 def log_forget(forget_logit: ArrayLike) -> NDArray[np.float64]:
@@ -198,58 +193,6 @@ class BackwardHorizons:
             self._past.popleft()
 
 
-class ForwardHorizons:
-    """Compute `forward_horizon` of one unit chunk by chunk, each value as soon as it is known.
-
-    Keeps 16 bytes for each base that still waits for its horizon, at most `cap_bp` and one chunk.
-    """
-
-    def __init__(self, cap_bp: int = CAP_BP) -> None:
-        self.cap_bp = cap_bp
-        self._sum = _RunningSum()
-        # (t, the sums at which the writes of t, t + 1, .. will be halved)
-        self._waiting: deque[tuple[int, NDArray[np.complex128]]] = deque()
-
-    def take(self, forget_logit: ArrayLike) -> NDArray[np.float64]:
-        """Read the next n bases in reading order; return the horizons that this settles.
-
-        Returns
-        -------
-        float64, shape (m,)
-            Of the m bases that follow those returned by earlier calls.
-        """
-        logits = np.asarray(forget_logit)
-        if not len(logits):
-            return np.empty(0)
-        first = self._sum.count
-        sums = self._sum.extend(logits)
-        self._waiting.append((first, _keys(_plus_half(sums))))
-        return self._settle(first, _keys(sums))
-
-    def finish(self) -> NDArray[np.float64]:
-        """Return the horizons of the bases still waiting when the contig ends: NaN."""
-        waiting = sum(len(wanted) for _, wanted in self._waiting)
-        self._waiting.clear()
-        return np.full(waiting, np.nan)
-
-    def _settle(self, first: int, keys: NDArray[np.complex128]) -> NDArray[np.float64]:
-        """Answer whoever is halved, or reaches the cap, within bases ``first ..``, whose sums are `keys`."""
-        settled = []
-        while self._waiting:
-            start, wanted = self._waiting.popleft()
-            halved = int(_at_most(wanted, keys[-1]))
-            overdue = self._sum.count - self.cap_bp - start  # bases with `cap_bp` bases or more behind them
-            done = min(max(halved, overdue), len(wanted))
-            ends = first + 1 + np.searchsorted(keys, wanted[:halved], side="left")
-            spans = np.full(done, float(self.cap_bp))
-            spans[:halved] = np.minimum(ends - (start + 1 + np.arange(halved)), self.cap_bp)
-            settled.append(spans)
-            if done < len(wanted):
-                self._waiting.appendleft((start + done, wanted[done:]))
-                break
-        return np.concatenate(settled)
-
-
 class _RunningSum:
     """The exact running sum of -ln f, each term cut to 72 binary places, in two integer words."""
 
@@ -278,12 +221,6 @@ def _words(values: NDArray[np.float64]) -> _Words:
 
 
 _HALF_WORDS = _words(np.array([_HALF]))
-
-
-def _plus_half(sums: _Words) -> _Words:
-    """Add ln 2."""
-    lows = sums[1] + _HALF_WORDS[1]
-    return sums[0] + _HALF_WORDS[0] + (lows < sums[1]), lows
 
 
 def _less_half(sums: _Words) -> _Words:

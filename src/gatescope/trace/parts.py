@@ -10,6 +10,7 @@ Public names: `Wanted`, `Part`, `trace_contig`, `finished_part`.
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ from typing import Any
 import numpy as np
 
 from gatescope.data.store import contig_file_stem
-from gatescope.files import replacing_folder, write_json
+from gatescope.errors import InputError
+from gatescope.files import read_json, replacing_folder, write_json
 from gatescope.model.network import AccessibilityNetwork
 from gatescope.model.predict import Genome
 from gatescope.trace.census import Census, GateCensus
@@ -67,16 +69,19 @@ class Part:
     folder : Path
         Holds `tracks.npy` (`ContigTracks`), `units.npy` (`UnitLogits`), `slices`, as far as wanted.
     certificate : Certificate
-    seams : dict
-        Reports of the directions of the traced layer.
-    census : list of GateCensus or None
-        Of each direction, values (H,).
+    seams : list of dict
+        Report of each direction of each layer.
     """
 
     folder: Path
     certificate: Certificate
-    seams: dict[str, Any]
-    census: list[GateCensus | None]
+    seams: list[dict[str, Any]]
+
+    @property
+    def census(self) -> list[GateCensus | None]:
+        """The census of each direction, values (H,); None where no base was read."""
+        with np.load(self.folder / _CENSUS) as arrays:
+            return [_census(arrays, direction) for direction in DIRECTIONS]
 
     @property
     def tracks(self) -> Path:
@@ -101,7 +106,6 @@ def trace_contig(
     network: AccessibilityNetwork,
     genome: Genome,
     unknown: UnknownBases,
-    layer: int,
     made_from: Mapping[str, Any],
     progress: Progress,
 ) -> Part:
@@ -114,21 +118,22 @@ def trace_contig(
     """
     target = folder / contig_file_stem(wanted.contig)
     with replacing_folder(target, ("*.json", "*.npy", "*.npz", "slices/*.npz")) as partial:
-        check, census = ModelCheck(network, genome, unknown, layer), Census()
-        sinks: list[Sink] = [check, census, progress]
+        check, census = ModelCheck(network, genome, unknown), Census()
+        sinks: list[Sink] = [census]
         if wanted.tracks:
             sinks.append(ContigTracks(partial / "tracks.npy", wanted.units))
         if wanted.logits:
             sinks.append(UnitLogits(partial / "units.npy", network.config.hidden_units))
         if wanted.slices:
-            sinks.append(Slices(partial / "slices", wanted.slices))
-        reports = stream.read(wanted.contig, sinks)
-        certificate = check.certificate(stream.error_below).checked()
-        own = [report for report in reports if report.layer == layer]
+            size, dtype = network.config.hidden_units, made_from["dtype"]
+            sinks.append(Slices(partial / "slices", wanted.slices, size, dtype))
+        watch = lambda layer, source: [check.of_layer(layer, source), progress]  # noqa: E731
+        reports = stream.read(wanted.contig, sinks, watch)
+        certificate = check.certificate.checked()
         found = {
             "made_from": {**made_from, "wanted": asdict(wanted)},
             "certificate": asdict(certificate),
-            "seams": {DIRECTIONS[report.direction]: report.as_json() for report in own},
+            "seams": [report.as_json() for report in reports],
         }
         np.savez(partial / _CENSUS, allow_pickle=False, **_flat(census.found()))
         write_json(partial / _DESCRIPTION, found)
@@ -140,21 +145,23 @@ def finished_part(wanted: Wanted, folder: Path, made_from: Mapping[str, Any]) ->
     target = folder / contig_file_stem(wanted.contig)
     if not all((target / name).is_file() for name in (_DESCRIPTION, _CENSUS)):
         return None
-    found = json.loads((target / _DESCRIPTION).read_text())
-    part = _read(target, found)
     # through JSON, as the other one has been: tuples become lists
-    same = json.loads(json.dumps({**made_from, "wanted": asdict(wanted)})) == found["made_from"]
-    whole = (not wanted.tracks or part.tracks.is_file()) and (not wanted.logits or part.units.is_file())
-    if same and whole and len(part.slices) == len(wanted.slices):
-        return part
+    expected = json.loads(json.dumps({**made_from, "wanted": asdict(wanted)}))
+    with suppress(InputError):  # a file that was damaged since
+        found = read_json(target / _DESCRIPTION)
+        if found.get("made_from") == expected:
+            part = _read(target, found)
+            whole = (not wanted.tracks or part.tracks.is_file()) and (
+                not wanted.logits or part.units.is_file()
+            )
+            if whole and len(part.slices) == len(wanted.slices):
+                return part
     log.info("%s: what an earlier trace left was made from something else: traced again", wanted.contig)
     return None
 
 
 def _read(folder: Path, found: Mapping[str, Any]) -> Part:
-    with np.load(folder / _CENSUS) as arrays:
-        census = [_census(arrays, direction) for direction in DIRECTIONS]
-    return Part(folder, Certificate(**found["certificate"]), found["seams"], census)
+    return Part(folder, Certificate(**found["certificate"]), found["seams"])
 
 
 def _flat(found: Sequence[GateCensus | None]) -> dict[str, Any]:

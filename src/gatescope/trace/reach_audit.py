@@ -47,7 +47,7 @@ from gatescope.genome.sequence import UNKNOWN
 from gatescope.model.network import AccessibilityNetwork
 from gatescope.model.predict import Genome, read_features
 from gatescope.model.runtime import exact_arithmetic
-from gatescope.trace.certificate import Certificate
+from gatescope.trace.certificate import Certificate, worst
 from gatescope.trace.reach import growth_rate, measure_reach, report_reach
 from gatescope.trace.replay import Trace, trace_lstm
 
@@ -266,7 +266,7 @@ def audit_network(
         inputs = torch.cat([_layer_inputs(network, genome, layer, w, burn_in_bp) for w in group])
         trace = trace_lstm(lstm, inputs)
         certificates.append(trace.certificate)
-        strayed = max(strayed, _stray(lstm, inputs, trace))
+        strayed = worst([strayed, _stray(lstm, inputs, trace)])
         share = len(group) / len(chosen)
         reach += _follow(lstm, trace, distances_bp, group[0].burn_in_bp, share, generator)
         growth.append(_grow(lstm, trace, group, generator))

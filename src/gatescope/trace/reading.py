@@ -6,6 +6,7 @@ from the right end. Where runs of unknown bases are not read (see `UnknownBases`
 Public names: `UnknownBases`, `Reading`, `Span`.
 """
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -52,15 +53,21 @@ class UnknownBases:
     def __str__(self) -> str:
         return self.policy if self.half_life_bp is None else f"decay({self.half_life_bp:g})"
 
+    @property
+    def log_retention(self) -> float:
+        """Logarithm of the share of h and c that an unread base leaves; 0 holds them."""
+        return 0.0 if self.half_life_bp is None else -math.log(2) / self.half_life_bp
+
     def retention(self, bases: int) -> float:
         """Return the share of h and c that is left after a run of unread bases."""
-        return 1.0 if self.half_life_bp is None else 2.0 ** (-bases / self.half_life_bp)
+        return math.exp(bases * self.log_retention)
 
     def skipped(self, codes: NDArray[np.uint8]) -> NDArray[np.int64]:
         """Return the runs that are not read, shape (n, 2): start and end on the contig."""
         if self.policy == "learned":
             return np.empty((0, 2), np.int64)
-        edges = np.diff(np.concatenate([[0], np.asarray(codes == UNKNOWN, np.int8), [0]]))
+        none = np.int8(0)
+        edges = np.diff((codes == UNKNOWN).astype(np.int8), prepend=none, append=none)
         return np.stack([np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)], 1)
 
 

@@ -3,7 +3,10 @@
 Public names: `OnDisk`, `held_logit`.
 """
 
+import errno
 import math
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,11 @@ class OnDisk:
 
     def __init__(self, path: Path, shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> None:
         self._path, self._touched = path, 0
+        needed = math.prod(shape) * np.dtype(dtype).itemsize
+        if (
+            shutil.disk_usage(path.parent).free < needed
+        ):  # a map on a full disk ends the process without a word
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
         self._array = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
 
     def write(self, where: Any, values: NDArray) -> None:
@@ -45,7 +53,6 @@ class OnDisk:
             self.flush()
 
 
-def held_logit(retention: float, bases: int) -> float:
-    """Return the logit of a forget gate that leaves `retention` of the state after so many bases."""
-    per_base = retention ** (1 / bases)
-    return _LARGEST_LOGIT if per_base == 1 else math.log(per_base) - math.log1p(-per_base)
+def held_logit(log_retention: float) -> float:
+    """Return the logit of a forget gate of which the logarithm is given; no larger than float32 can tell from 1."""
+    return _LARGEST_LOGIT if log_retention == 0 else log_retention - math.log(-math.expm1(log_retention))

@@ -60,8 +60,8 @@ class Sink:
     def restart(self, direction: int, segment: int) -> None:
         """Forget what a segment gave: it is read again. What is written over needs nothing."""
 
-    def skip(self, direction: int, start: int, end: int, retention: float) -> None:
-        """Take a run of unknown bases that was not read; `retention` of the state was left after it."""
+    def skip(self, direction: int, start: int, end: int, log_retention: float) -> None:
+        """Take a run of unknown bases that was not read; ln of what each of them left of the state."""
 
     def end(self) -> None:
         """Finish the contig."""

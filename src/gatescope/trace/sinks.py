@@ -22,6 +22,7 @@ from gatescope.trace.certificate import Certificate, worst
 from gatescope.trace.reading import UnknownBases
 from gatescope.trace.scratch import OnDisk, held_logit
 from gatescope.trace.sink import Piece, Sink
+from gatescope.trace.source import Source
 from gatescope.trace.units import DIRECTIONS
 
 log = logging.getLogger(__name__)
@@ -30,78 +31,102 @@ log = logging.getLogger(__name__)
 _KEPT = ("input", "forget", "candidate", "output", "cell", "hidden")
 
 
-class ModelCheck(Sink):
-    """Hold the trace of one contig against the network itself, and keep its certificate.
+class ModelCheck:
+    """Hold the trace of one contig against the network itself, layer by layer, and keep its certificate.
 
-    Two errors are kept: kernel against replay, of every call; and the traced hidden states against those of the
-    network's own forward pass, over the bases next to the end at which each direction starts. A layer above the
-    first reads the whole contig through the direction that comes the other way: there, the second error is known
-    only for contigs that the network can read as a whole.
+    Two errors are kept. Kernel against replay, of every call. And the traced hidden states against those of the
+    network's own forward pass, over the bases next to the end at which each direction starts: of the first layer from
+    the bases themselves, of a layer above from what the layer below has left. Where no base of a contig can be
+    compared, the second error is unknown, not 0.
     """
 
-    #: Bases that the network itself reads at either end of a contig; longest contig that it reads as a whole.
-    _CHECKED_BP, _WHOLE_BP = 200, 5_000
+    #: Bases that the network itself reads at either end of a contig.
+    _CHECKED_BP = 200
 
-    def __init__(
-        self, network: AccessibilityNetwork, genome: Genome, unknown: UnknownBases, layer: int = 0
-    ) -> None:
-        self._network, self._genome, self._unknown, self._layer = network, genome, unknown, layer
-        self._local, self._model, self._replayed = 0.0, 0.0, 0
+    def __init__(self, network: AccessibilityNetwork, genome: Genome, unknown: UnknownBases) -> None:
+        self._network, self._genome, self._unknown = network, genome, unknown
+        self._local, self._model, self._compared, self._replayed, self._length = 0.0, 0.0, 0, 0, 0
 
-    def begin(self, contig: str, length: int) -> None:
-        """Let the network itself read both ends of the contig."""
-        self._length, self._own = length, None
-        if self._layer:
-            if length <= self._WHOLE_BP:
-                whole = slice(0, length)
-                self._own = [self._own_hidden(contig, whole, from_right=side) for side in (False, True)]
-            return
-        checked = min(self._CHECKED_BP, length)
-        reach = min(length, checked + self._network.config.lookahead_bp)
-        self._own = [
-            self._own_hidden(contig, slice(0, reach))[:checked],
-            self._own_hidden(contig, slice(length - reach, length), from_right=True)[:checked],
-        ]
+    def of_layer(self, layer: int, source: Source) -> Sink:
+        """Return the sink that compares one layer, which reads `source`."""
+        self._replayed = 0  # the share that is stated is that of the last layer
+        return _LayerCheck(self, layer, source)
 
-    def take(self, piece: Piece) -> None:
-        """Compare what there is to compare."""
+    @property
+    def certificate(self) -> Certificate:
+        """The certificate of the contig."""
+        share = min(1.0, self._replayed / (self._length * len(DIRECTIONS)))
+        model = self._model if self._compared else None
+        return Certificate.of(self._network.stem.weight, self._local, self._length, share, model)
+
+    def note(self, piece: Piece, own: torch.Tensor) -> None:
+        """Compare a piece with the network's own hidden states, in reading order, as far as there are any."""
         steps = piece.steps
         self._local = worst([self._local, steps.error])
         self._replayed += steps.checked
-        if self._own is None:
-            return
-        own = self._own[piece.direction]
         for row, start in enumerate(piece.starts):
             expected = own[start : start + len(steps.hidden)]
             if len(expected):
                 differences = steps.hidden[: len(expected), row] - expected
                 self._model = worst([self._model, float(differences.abs().max())])
+                self._compared += len(expected)
 
-    def certificate(self, error_below: float = 0.0) -> Certificate:
-        """Return the certificate of the contig, given the replay's error in the layers below."""
-        share = min(1.0, self._replayed / (self._length * len(DIRECTIONS)))
-        model = None if self._own is None else self._model
-        local = worst([self._local, error_below])
-        return Certificate.of(self._network.stem.weight, local, self._length, share, model)
+    def own_hidden(self, contig: str, length: int, layer: int, source: Source) -> list[torch.Tensor]:
+        """Return h of each direction of a layer over the first known bases that it reads, (bases, H)."""
+        self._length = length
+        codes = np.asarray(self._genome.codes(contig))
+        found = []
+        for from_right in (False, True):
+            start, end = self._first_known(codes[::-1] if from_right else codes)
+            place = (length - end, length - start) if from_right else (start, end)
+            if start == end:  # not one known base
+                found.append(self._network.stem.weight.new_empty(0, self._network.config.hidden_units))
+                continue
+            with exact_arithmetic():
+                inputs = (
+                    self._inputs(contig, length, place) if layer == 0 else source.features(contig, [place])
+                )
+                hidden, _ = self._network.lstm_layers[layer](inputs)
+            fwd, rev = hidden[0].chunk(2, dim=1)
+            found.append(rev.flip(0) if from_right else fwd)
+        return found
 
-    def _own_hidden(self, contig: str, part: slice, *, from_right: bool = False) -> torch.Tensor:
-        """Return h of the layer's direction that starts at that end, in reading order, (bases, H)."""
-        codes = np.asarray(self._genome.codes(contig)[part])
-        tracks = [np.asarray(self._genome.track(contig, n)[part]) for n in self._network.config.tracks]
+    def _first_known(self, codes: NDArray[np.uint8]) -> tuple[int, int]:
+        """Return the first stretch that is read, from where the reading starts; at most `_CHECKED_BP`."""
+        if self._unknown.policy == "learned":
+            return 0, min(self._CHECKED_BP, len(codes))
+        known = codes != UNKNOWN
+        start = int(known.argmax()) if known.any() else len(codes)
+        stretch = known[start : start + self._CHECKED_BP]
+        return start, start + (len(stretch) if stretch.all() else int(stretch.argmin()))
+
+    def _inputs(self, contig: str, length: int, place: tuple[int, int]) -> torch.Tensor:
+        """Return what the first layer reads, (1, bases, C), from the bases and tracks themselves."""
+        halo = self._network.config.lookahead_bp
+        low, high = max(0, place[0] - halo), min(length, place[1] + halo)
+        codes = np.asarray(self._genome.codes(contig)[low:high])
+        tracks = [np.asarray(self._genome.track(contig, n)[low:high]) for n in self._network.config.tracks]
         stacked = np.array(tracks, np.float32).reshape(len(tracks), len(codes))
         inputs = [torch.from_numpy(array)[None] for array in (one_hot(codes[None])[0], stacked)]
-        with exact_arithmetic():
-            hidden = self._network.features(
-                *(tensor.to(self._network.stem.weight.device) for tensor in inputs)
-            )
-            for lstm in self._network.lstm_layers[: self._layer + 1]:
-                hidden, _ = lstm(hidden)
-        fwd, rev = hidden[0].chunk(2, dim=1)
-        read, known = (rev.flip(0), codes[::-1]) if from_right else (fwd, codes)
-        unknown = np.flatnonzero(known == UNKNOWN)
-        if self._unknown.policy == "learned" or not unknown.size:
-            return read
-        return read[: 0 if self._layer else int(unknown[0])]
+        device = self._network.stem.weight.device
+        return self._network.features(*(tensor.to(device) for tensor in inputs))[
+            :, place[0] - low : place[1] - low
+        ]
+
+
+class _LayerCheck(Sink):
+    """Compare one layer of a contig with the network's own."""
+
+    def __init__(self, check: ModelCheck, layer: int, source: Source) -> None:
+        self._check, self._layer, self._source = check, layer, source
+
+    def begin(self, contig: str, length: int) -> None:
+        """Let the network itself read both ends of the contig."""
+        self._own = self._check.own_hidden(contig, length, self._layer, self._source)
+
+    def take(self, piece: Piece) -> None:
+        """Compare what there is to compare."""
+        self._check.note(piece, self._own[piece.direction])
 
 
 class UnitLogits(Sink):
@@ -120,9 +145,9 @@ class UnitLogits(Sink):
         for where, row in piece.rows(logits):
             self._array.write((piece.direction, slice(None), where), row.T)
 
-    def skip(self, direction: int, start: int, end: int, retention: float) -> None:
+    def skip(self, direction: int, start: int, end: int, log_retention: float) -> None:
         """Write the retention of each unread base as a logit, no larger than float32 can tell from 1."""
-        block = np.full((self._hidden, end - start), held_logit(retention, end - start), np.float32)
+        block = np.full((self._hidden, end - start), held_logit(log_retention), np.float32)
         self._array.write((direction, slice(None), slice(start, end)), block)
 
     def end(self) -> None:
@@ -134,18 +159,29 @@ class Slices(Sink):
     """Keep everything of every unit over regions of a contig: one ``.npz`` per region.
 
     Keys: `input`, `forget`, `candidate`, `output` (after their activation), `forget_logit`, `cell`, `hidden`, each
-    (D, H, n) in genomic order and in the dtype of the trace; `contig`, `start`, `end` (0-based half-open).
+    (D, H, n) in genomic order and in the dtype of the trace, NaN where unknown bases were not read; `contig`, `start`,
+    `end` (0-based half-open). The regions of a contig are held in memory until it is read.
 
     Parameters
     ----------
     folder : Path
         Made if a region is given.
     regions : sequence of (start, end)
+    hidden_units : int
+        H.
+    dtype : str
+        Of the trace.
     """
 
-    def __init__(self, folder: Path, regions: Sequence[tuple[int, int]]) -> None:
-        self._folder, self._regions = folder, regions
-        self._kept: list[dict[str, NDArray]] = [{} for _ in regions]
+    def __init__(
+        self, folder: Path, regions: Sequence[tuple[int, int]], hidden_units: int, dtype: str
+    ) -> None:
+        self._folder, self._regions = folder, sorted(regions)
+        self._starts = np.array([start for start, _ in self._regions])
+        self._widest = max((end - start for start, end in regions), default=0)
+        shapes = [(len(DIRECTIONS), hidden_units, end - start) for start, end in self._regions]
+        names = (*_KEPT, "forget_logit")
+        self._kept = [{name: np.full(shape, np.nan, dtype) for name in names} for shape in shapes]
 
     def begin(self, contig: str, length: int) -> None:
         """Remember the name."""
@@ -155,17 +191,16 @@ class Slices(Sink):
         """Keep what falls into a region."""
         for row, first in enumerate(piece.starts):
             for span in piece.reading.spans(first, first + len(piece.steps.hidden)):
-                for (start, end), kept in zip(self._regions, self._kept, strict=True):
+                near = np.searchsorted(self._starts, [span.start - self._widest, span.end])
+                for k in range(*near.tolist()):
+                    start, end = self._regions[k]
                     if span.start < end and start < span.end:
-                        self._keep(kept, piece, row, slice(start, end))
+                        self._keep(self._kept[k], piece, row, slice(start, end))
 
     def _keep(self, kept: dict[str, NDArray], piece: Piece, row: int, region: slice) -> None:
         arrays = {name: getattr(piece.steps, name) for name in _KEPT} | {"forget_logit": piece.forget_logit}
         for name, array in arrays.items():
             values = array[:, row].detach().cpu().numpy()  # (T, H)
-            if name not in kept:
-                shape = (len(DIRECTIONS), values.shape[1], region.stop - region.start)
-                kept[name] = np.full(shape, np.nan, values.dtype)
             for where, part in piece.reading.place(piece.starts[row], values):
                 low, high = max(where.start, region.start), min(where.stop, region.stop)
                 if low < high:
@@ -186,7 +221,7 @@ class Progress(Sink):
     Parameters
     ----------
     total : int
-        Bases of all contigs to be read, each once per direction.
+        Bases of all contigs to be read, each once per direction and layer.
     """
 
     _EVERY_S = 30.0

@@ -20,7 +20,6 @@ from gatescope.genome.fasta import Genome as Fasta
 from gatescope.model.network import AccessibilityNetwork
 from gatescope.model.persist import require_store
 from gatescope.model.predict import Genome, read_features
-from gatescope.trace.certificate import worst
 from gatescope.trace.reading import Reading, Span
 from gatescope.trace.scratch import OnDisk
 from gatescope.trace.sink import Piece, Sink
@@ -41,13 +40,15 @@ def choose_contigs(contigs: str, lengths: dict[str, int], held_out: set[str]) ->
     """
     if contigs == "all":
         return list(lengths)
-    wanted = held_out if contigs == "held-out" else {name.strip() for name in contigs.split(",")}
+    wanted = held_out if contigs == "held-out" else {name.strip() for name in contigs.split(",")} - {""}
     unknown = sorted(wanted - set(lengths))
     if unknown or not wanted:
         raise InputError(
             f"no contig {', '.join(unknown)} in what is traced"
             if unknown
-            else "a FASTA has no held-out contigs",
+            else "a FASTA has no held-out contigs"
+            if contigs == "held-out"
+            else "no contig is named",
             where="--contigs",
             cause=contig_hint(unknown, lengths) if unknown else "",
             remedy="name contigs, separated by commas, or all",
@@ -153,8 +154,6 @@ class HiddenStates(Sink):
         self.lengths, self.codes = below.lengths, below.codes
         self._path, self._directions = path, directions
         self._kept: OnDisk | None = None
-        #: Largest difference between network and replay in this layer.
-        self.error = 0.0
 
     def begin(self, contig: str, length: int) -> None:
         """Remember the length; the file is made when width and dtype are known."""
@@ -162,7 +161,6 @@ class HiddenStates(Sink):
 
     def take(self, piece: Piece) -> None:
         """Write the hidden states where they belong."""
-        self.error = worst([self.error, piece.steps.error])
         values = piece.steps.hidden.cpu().numpy()
         size = values.shape[2]
         if self._kept is None:

@@ -18,7 +18,7 @@ Lions, Maday & Turinici 2001 (parareal: guess, compare, repeat); Lambrechts et a
 
 import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -136,8 +136,6 @@ class ContigStream:
         self.source = source
         self._unknown, self._segments = unknown or UnknownBases(), segments or Segments()
         self._layers, self._use_workspace = layers, use_workspace
-        #: Largest difference between network and replay in the layers below, of the contig read last.
-        self.error_below = 0.0
 
     @classmethod
     def of(
@@ -147,16 +145,34 @@ class ContigStream:
         layers = [cells_of(lstm) for lstm in network.lstm_layers[: layer + 1]]
         return cls(layers, StemFeatures(network, genome), **options)
 
-    def read(self, contig: str, sinks: Sequence[Sink]) -> list[SeamReport]:
-        """Send all of a contig to the sinks; return the reports of each direction of each layer."""
+    def read(
+        self,
+        contig: str,
+        sinks: Sequence[Sink],
+        watch: Callable[[int, Source], Sequence[Sink]] = lambda layer, source: (),
+    ) -> list[SeamReport]:
+        """Send all of a contig, as the last layer reads it, to the sinks.
+
+        Parameters
+        ----------
+        contig : str
+        sinks : sequence of Sink
+        watch : callable
+            Gives further sinks for each layer, from 0, and what it reads.
+
+        Returns
+        -------
+        list of SeamReport
+            Of each direction of each layer.
+        """
         with exact_arithmetic(), torch.inference_mode(), TemporaryDirectory(prefix="gatescope-") as folder:
-            source, reports, self.error_below = self.source, [], 0.0
+            source, reports = self.source, []
             for layer, cells in enumerate(self._layers[:-1]):
                 kept = HiddenStates(source, Path(folder) / f"layer{layer}.npy", len(cells))
-                reports += self._read_layer(contig, layer, source, [kept])
-                self.error_below = worst([self.error_below, kept.error])
+                reports += self._read_layer(contig, layer, source, [kept, *watch(layer, source)])
                 source = kept
-            return reports + self._read_layer(contig, len(self._layers) - 1, source, sinks)
+            last = len(self._layers) - 1
+            return reports + self._read_layer(contig, last, source, [*sinks, *watch(last, source)])
 
     def _read_layer(self, contig: str, layer: int, source: Source, sinks: Sequence[Sink]) -> list[SeamReport]:
         length = source.lengths[contig]
@@ -173,7 +189,7 @@ class ContigStream:
             reports.append(replace(reader.run(), layer=layer))
             for start, end in skipped.tolist():
                 for sink in sinks:
-                    sink.skip(direction, start, end, self._unknown.retention(end - start))
+                    sink.skip(direction, start, end, self._unknown.log_retention)
         for sink in sinks:
             sink.end()
         return reports
@@ -219,6 +235,7 @@ class _DirectionReader:
             pays = int(length * _BURN_IN_SHARE / burn_in) if forgets or wanted.burn_in_bp else 1
             segment = _round_up(-(-length // max(1, min(wanted.rows, pays))), _FEWEST_STEPS)
         count = -(-length // segment)
+        burn_in = burn_in if count > 1 else 0
         rows = min(wanted.rows, count)
         return SeamReport(
             self._reading.direction, count, segment, rows, burn_in, self._tolerance, contraction
@@ -244,8 +261,10 @@ class _DirectionReader:
             inputs = self._read([place + done for place in places], steps)
             state = self._advance(torch.cat([inputs, inputs], dim=1), state)
             done, left = done + steps, _apart(state)
-            hoped = math.log(started / wanted) / max(math.log(started / left), 1e-9) * done if left else 0
-            if left <= wanted or (done >= _PILOT_BP and hoped > limit):
+            if left <= wanted or not math.isfinite(left):
+                break
+            hoped = math.log(started / wanted) / max(math.log(started / left), 1e-9) * done
+            if done >= _PILOT_BP and hoped > limit:
                 break
         return done, left
 

@@ -74,19 +74,19 @@ class Tape(Sink):
         for where, part in piece.rows(values):
             self._kept.write((self._row(direction), slice(None), where), part.T)
 
-    def skip(self, direction: int, start: int, end: int, retention: float) -> None:
+    def skip(self, direction: int, start: int, end: int, log_retention: float) -> None:
         """Remember the run: what happened there follows from the state before it."""
         if DIRECTIONS[direction] in self._units:
-            self._unread.append((DIRECTIONS[direction], start, end, retention))
+            self._unread.append((DIRECTIONS[direction], start, end, log_retention))
 
     def end(self) -> None:
         """Fill in what the policy did over each run that was not read."""
-        for direction, start, end, retention in self._unread:
+        for direction, start, end, log_retention in self._unread:
             row, bases = self._row(direction), end - start
             before, cell = (start - 1 if direction == "fwd" else end), UnitTrace._fields.index("cell")
             held = float(self._kept.read((row, cell, before))) if 0 <= before < self._length else 0.0
-            shrinks = held * retention ** (np.arange(1, bases + 1) / bases)
-            logit = np.inf if retention == 1 else held_logit(retention, bases)
+            shrinks = held * np.exp(log_retention * np.arange(1, bases + 1))
+            logit = np.inf if log_retention == 0 else held_logit(log_retention)
             nothing, missing = np.zeros(bases), np.full(bases, np.nan)
             cells = shrinks if direction == "fwd" else shrinks[::-1]
             unread = UnitTrace(nothing, np.full(bases, logit), nothing, missing, cells)

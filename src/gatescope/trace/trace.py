@@ -3,11 +3,13 @@
 Public names: `trace`.
 """
 
+import hashlib
 import json
 import logging
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -114,6 +116,8 @@ def trace(
     shown = choose_units(units, unit, hidden_units) if units is not None or unit else None
     kind = "unit" if unit else "boundary_unit"
     regions = None if slices is None else read_regions(slices, job.genome.lengths, "what is traced")
+    chosen = choose_contigs(contigs, job.genome.lengths, job.held_out)
+    _refuse_elsewhere(regions, chosen, slices)
     wanted = [
         Wanted(
             contig,
@@ -122,20 +126,29 @@ def trace(
             logits=shown is None and contig in job.held_out,
             slices=_regions_of(contig, regions),
         )
-        for contig in choose_contigs(contigs, job.genome.lengths, job.held_out)
+        for contig in chosen
     ]
-    folder = output / ("parts.mean" if shown is None else f"parts.{kind}")
+    folder = output / f"parts.{_fingerprint({**job.made_from, 'tracks': tracks, 'units': shown})}"
     mine = _share_of(wanted, job.genome.lengths, piece)
     parts = _trace_parts(job, mine, folder)
     if piece != "1-of-1":
         return
     certificate = Certificate.merged([part.certificate for part in parts])
     log.info("replay exact to %.1e (tolerance %.0e)", certificate.max_error, certificate.tolerance)
+    table = _census_table(job, parts)
     _gather(job, wanted, parts, output, kind, decimals, certificate)
     if shown is None:
-        write_table(output / "units.tsv", _census_table(job, parts))
+        write_table(output / "units.tsv", table)
         write_json(output / "summary.json", _summary(job, wanted, parts, certificate))
-    shutil.rmtree(folder)
+    for part in parts:
+        shutil.rmtree(part.folder)
+    with suppress(OSError):  # parts of other contigs, which somebody else is tracing
+        folder.rmdir()
+
+
+def _fingerprint(made_from: Mapping[str, Any]) -> str:
+    """Return eight letters of their own for everything that a trace is made from: two of them can share a folder."""
+    return hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()[:8]
 
 
 @dataclass(frozen=True)
@@ -190,11 +203,21 @@ def _prepare(
     return _Job(network, meta, genome, source, held_out_contigs(meta, fasta), layer - 1, dtype, policy)
 
 
+def _refuse_elsewhere(regions: pd.DataFrame | None, chosen: list[str], slices: Path | str | None) -> None:
+    elsewhere = sorted(set() if regions is None else set(regions.chrom) - set(chosen))
+    if elsewhere:
+        raise InputError(
+            f"regions on {', '.join(elsewhere)}, which is not traced",
+            where=slices or "",
+            remedy="name their contigs (--contigs), or leave these regions out",
+        )
+
+
 def _regions_of(contig: str, regions: pd.DataFrame | None) -> list[tuple[int, int]]:
     if regions is None:
         return []
     mine = regions[regions.chrom == contig]
-    return [(int(start), int(end)) for start, end in zip(mine.start, mine.end, strict=True)]
+    return sorted({(int(start), int(end)) for start, end in zip(mine.start, mine.end, strict=True)})
 
 
 def _share_of(wanted: Sequence[Wanted], lengths: Mapping[str, int], piece: str) -> list[Wanted]:
@@ -221,12 +244,12 @@ def _trace_parts(job: _Job, wanted: Sequence[Wanted], folder: Path) -> list[Part
         log.info("%d of %d contigs were traced by an earlier run", len(wanted) - len(missing), len(wanted))
     _require_space(job, missing, folder)
     stream = ContigStream.of(job.network, job.genome, layer=job.layer, unknown=job.unknown)
-    progress, parts = Progress(total * len(DIRECTIONS)), []
+    progress, parts = Progress(total * len(DIRECTIONS) * (job.layer + 1)), []
     for each in wanted:
         part = finished[each.contig]
         if part is None:
             part = trace_contig(
-                each, folder, stream, job.network, job.genome, job.unknown, job.layer, job.made_from, progress
+                each, folder, stream, job.network, job.genome, job.unknown, job.made_from, progress
             )
             log.info("%s: %s bp in both directions", each.contig, f"{lengths[each.contig]:,}")
         parts.append(part)
@@ -280,7 +303,11 @@ def _gather(
             describe=_described(job),
             certificate=certificate,
         )
-    if any(each.slices for each in wanted):
+    makes_units = wanted[0].units is None and bool(job.held_out)
+    makes = {"slices": any(each.slices for each in wanted), "units": makes_units}
+    for name in (name for name, is_made in makes.items() if not is_made and (output / name).exists()):
+        log.warning("%s is of an earlier trace, not of this one", output / name)
+    if makes["slices"]:
         with replacing_folder(output / "slices", ("*.npz",)) as folder:
             for contig, part in zip(contigs, parts, strict=True):
                 for path in part.slices:
@@ -289,7 +316,7 @@ def _gather(
                     np.savez(
                         folder / f"{contig_file_stem(contig)}.{path.name}", allow_pickle=False, **certified
                     )
-    if wanted[0].units is None and job.held_out:
+    if makes["units"]:
         with replacing_folder(output / "units", ("*.npy",)) as folder:
             for each, part in zip(wanted, parts, strict=True):
                 if each.logits:
@@ -317,7 +344,12 @@ def _census_table(job: _Job, parts: Sequence[Part]) -> pd.DataFrame:
         for part in parts:
             one = part.census[row]
             census = one if census is None else census if one is None else census.merged(one)
-        assert census is not None
+        if census is None:
+            raise InputError(
+                "no known base was read, so there is no gate",
+                where=", ".join(job.genome.lengths),
+                remedy="trace other contigs, or unknown_bases: learned",
+            )
         hidden = job.network.config.hidden_units
         bias = cell.bias[hidden : 2 * hidden].detach().double().cpu().numpy()
         columns = {
@@ -350,5 +382,11 @@ def _summary(
         "state": "carried over whole contigs, zero at the end where a direction starts",
         "unknown_bases": str(job.unknown),
         "certificate": certificate.as_json(),
-        "seams": {each.contig: part.seams for each, part in zip(wanted, parts, strict=True)},
+        "seams": {
+            each.contig: [
+                {**seam, "layer": seam["layer"] + 1, "direction": DIRECTIONS[seam["direction"]]}
+                for seam in part.seams
+            ]
+            for each, part in zip(wanted, parts, strict=True)
+        },
     }

@@ -4,6 +4,7 @@ Public names: `GATES`, `MEMORY`, `Units`, `ContigTracks`, `track_rows`, `write_t
 """
 
 import logging
+import math
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -152,12 +153,11 @@ class ContigTracks(Sink):
         for where, row in piece.rows(torch.stack(found, 2).float().cpu().numpy()):
             self._values.write((piece.direction, slice(row.shape[1]), where), row.T)
 
-    def skip(self, direction: int, start: int, end: int, retention: float) -> None:
+    def skip(self, direction: int, start: int, end: int, log_retention: float) -> None:
         """Write what the policy did; a gate that was not computed is a gap."""
-        per_base = retention ** (1 / (end - start))
-        column = [_QUANTITIES[name].unread(per_base) for name in self._read_off]
+        column = [_QUANTITIES[name].unread(math.exp(log_retention)) for name in self._read_off]
         if self._units is not None:
-            column.append(held_logit(retention, end - start))
+            column.append(held_logit(log_retention))
         block = np.repeat(np.array(column, np.float32)[:, None], end - start, axis=1)
         self._values.write((direction, slice(len(column)), slice(start, end)), block)
 
@@ -201,8 +201,8 @@ def write_tracks(
 ) -> None:
     """Write bigWigs of each direction with their sidecars: gates as the mean over units, or gates and memory of units.
 
-    Each file is the old one or the new one, whole; if one cannot be written, none is replaced. A track without a
-    single value (the horizon of a memory longer than every contig) is not written: no bigWig can hold nothing.
+    Each file is the old one or the new one, whole. A track without a single value (the horizon of a memory longer than
+    every contig) is not written, and one of that name removed: no bigWig can hold nothing.
 
     Parameters
     ----------
@@ -232,7 +232,9 @@ def write_tracks(
     contigs = list(contigs)
     for key in [key for key in paths if not _has_values(*key, contigs, rows)]:
         log.warning("%s: no base has a value, so there is no such track", paths[key].name)
-        paths.pop(key).unlink(missing_ok=True)
+        path = paths.pop(key)
+        for old in (path, path.with_name(f"{path.name}.json")):
+            old.unlink(missing_ok=True)
     with ExitStack() as stack:
         writers = {
             key: stack.enter_context(BigWigWriter(path, lengths, _kept(key[0], decimals)))
@@ -289,12 +291,13 @@ def _info(
     if unit is not None and kind == "boundary_unit":
         whose += ", the boundary unit"
     quantity = _QUANTITIES[name]
+    cap = f" (at most {CAP_BP:,} bp)" if quantity.unit == "bp" else ""
     return TrackInfo(
         track=name,
         unit=quantity.unit,
         range=quantity.range,
         gaps="missing",
-        description=f"{name.replace('_', ' ')} of {whose}, {_READS[direction]}: {quantity.meaning}",
+        description=f"{name.replace('_', ' ')} of {whose}, {_READS[direction]}: {quantity.meaning}{cap}",
         direction="fwd" if direction == "fwd" else "rev",
         hidden_unit=unit,
         aggregation="mean over units" if unit is None else "none",
