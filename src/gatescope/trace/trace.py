@@ -116,19 +116,20 @@ def trace(
     shown = choose_units(units, unit, hidden_units) if units is not None or unit else None
     kind = "unit" if unit else "boundary_unit"
     regions = None if slices is None else read_regions(slices, job.genome.lengths, "what is traced")
+    has_tracks = shown is not None or tracks == "mean"
     chosen = choose_contigs(contigs, job.genome.lengths, job.held_out)
     _refuse_elsewhere(regions, chosen, slices)
     wanted = [
         Wanted(
             contig,
-            tracks=shown is not None or tracks == "mean",
+            tracks=has_tracks,
             units=shown,
             logits=shown is None and contig in job.held_out,
             slices=_regions_of(contig, regions),
         )
         for contig in chosen
     ]
-    folder = output / f"parts.{_fingerprint({**job.made_from, 'tracks': tracks, 'units': shown})}"
+    folder = output / f"parts.{_fingerprint({**job.made_from, 'tracks': has_tracks, 'units': shown})}"
     mine = _share_of(wanted, job.genome.lengths, piece)
     parts = _trace_parts(job, mine, folder)
     if piece != "1-of-1":
