@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gatescope.atac.preference import (
+    FLANK_BP,
     OFFSETS,
     STRANDS,
     EndTally,
@@ -38,12 +39,14 @@ LAGS = np.arange(-2 * _WIDEST, 2 * _WIDEST + 1)
 #: Shifts that programs are known to write.
 CONVENTIONS = (Tn5Shift(0, 0), Tn5Shift(4, -4), Tn5Shift(4, -5), Tn5Shift(5, -5))
 
-_LEAST_ENDS = 200
+_LEAST_ENDS = 200  # half of this still gives the right shift in yeast
+_LEAST_BLOCKS = 5
 _LEAST_SCORE = 0.4
 _LEAST_SUPPORT = 0.99
 # Share of its score by which the best pair leads: 0.42 in yeast; 0.15 where 30 % of the reads are shifted by +4/-4.
 _LEAST_LEAD = 0.2
 _REPLICATES, _SEED = 500, 0
+_NO_ENERGY = 1e-30
 
 
 @dataclass(frozen=True)
@@ -150,7 +153,7 @@ def judge_tally(tally: EndTally, duplication_bp: int = 9) -> ShiftFinding:
     support = float((lead > 0).mean())
     score, second_score = (float(each) for each in pairs[0].ravel()[order[:2]])
     reason = (
-        _too_thin(tally.ends, score)
+        _too_thin(tally, score)
         or _contradiction(best, AXES[own[0].argmax(1)], int(LAGS[lag[0].argmax()]))
         or _not_ahead(best, second, 1 - second_score / score, support)
     )
@@ -207,13 +210,14 @@ def _pair(which: int) -> Tn5Shift:
 
 def _score(counts: NDArray[np.integer | np.floating], duplication_bp: int) -> tuple[NDArray[np.float64], ...]:
     """Return scores of axes (n, 2, 37), lags (n, 37) and pairs (n, 19, 19) of counts (n, 2, 101, 4)."""
-    preference = contrast(composition(counts))
-    energy = np.maximum((preference**2).sum((-1, -2)), np.finfo(float).tiny)
+    preference = contrast(composition(counts))[..., np.abs(OFFSETS) <= FLANK_BP, :]
+    energy = np.maximum((preference**2).sum((-1, -2)), _NO_ENERGY)
     # raw ends mirror offset 0 onto the last base of the duplication; each bp of shift takes 2 from this sum
     sums = duplication_bp - 1 - (2 * AXES).astype(int)
-    own = np.stack([_overlap(preference, _mirror(preference, each)) for each in sums], -1) / energy[..., None]
-    plus, minus = preference[:, 0], preference[:, 1]
-    across = np.stack([_overlap(plus, _move(minus, lag)) for lag in LAGS], -1)
+    other_strand = preference[..., ::-1, ::-1]
+    own = np.stack([_overlap(preference, other_strand, -int(total)) for total in sums], -1)
+    own /= energy[..., None]
+    across = np.stack([_overlap(preference[:, 0], preference[:, 1], int(lag)) for lag in LAGS], -1)
     across /= np.sqrt(energy.prod(-1))[:, None]
     whole = own[..., ::2]
     difference = CANDIDATES[:, None] - CANDIDATES + 2 * _WIDEST
@@ -221,22 +225,11 @@ def _score(counts: NDArray[np.integer | np.floating], duplication_bp: int) -> tu
     return own, across, pairs
 
 
-def _overlap(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the sum of products over offsets and bases."""
-    return np.einsum("...ob,...ob->...", one, other)
-
-
-def _mirror(preference: NDArray[np.float64], total: int) -> NDArray[np.float64]:
-    """Return the other strand's preference: at offset j stands the complement of offset total - j."""
-    return _move(preference[..., ::-1, ::-1], -total)
-
-
-def _move(preference: NDArray[np.float64], bp: int) -> NDArray[np.float64]:
-    """Return the preference with offset j + bp at j; nothing comes in from beyond."""
-    source = np.arange(len(OFFSETS)) + bp
-    is_there = (source >= 0) & (source < len(OFFSETS))
-    moved = preference[..., np.where(is_there, source, 0), :]
-    return np.where(is_there[:, None], moved, 0.0)
+def _overlap(one: NDArray[np.float64], other: NDArray[np.float64], bp: int) -> NDArray[np.float64]:
+    """Return the sum over offsets j and bases of `one` at j times `other` at j + bp; nothing lies beyond."""
+    first, last = max(0, -bp), one.shape[-2] - max(0, bp)
+    both = (one[..., first:last, :], other[..., first + bp : last + bp, :])
+    return np.einsum("...ob,...ob->...", *both)
 
 
 def _resample(counts: NDArray[np.int64], duplication_bp: int) -> NDArray[np.float64]:
@@ -246,10 +239,14 @@ def _resample(counts: NDArray[np.int64], duplication_bp: int) -> NDArray[np.floa
     return _score(np.tensordot(draws.astype(float), counts.astype(float), axes=1), duplication_bp)[2]
 
 
-def _too_thin(ends: tuple[int, int], score: float) -> str:
+def _too_thin(tally: EndTally, score: float) -> str:
     """Say that there is nothing to go by; empty if there is."""
-    if min(ends) < _LEAST_ENDS:
-        return f"{ends[0]:,} + and {ends[1]:,} - ends are too few, wanted {_LEAST_ENDS} of each"
+    plus, minus = tally.ends
+    if min(plus, minus) < _LEAST_ENDS:
+        return f"{plus:,} + and {minus:,} - ends are too few, wanted {_LEAST_ENDS} of each"
+    blocks = int(tally.counts.any((1, 2, 3)).sum())
+    if blocks < _LEAST_BLOCKS:
+        return f"all read ends lie in {blocks} of about a hundred parts of the genome, wanted {_LEAST_BLOCKS}"
     if score < _LEAST_SCORE:
         return (
             f"the bases around the read ends show no palindrome (score {score:.2f}, wanted {_LEAST_SCORE}):"
