@@ -19,5 +19,5 @@ STAGE_VERSIONS: dict[str, int] = {
     "verdict": 1,
     "design": 1,
     "hub": 2,
-    "report": 2,
+    "report": 3,
 }

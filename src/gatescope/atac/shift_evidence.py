@@ -68,7 +68,7 @@ class ShiftJudgement:
             return f"{self.used} is declared, and {found}"
         return (
             f"{self.declared} is declared and used, but {found}: {_difference(self.used, self.finding.shift)};"
-            f" look at {EVIDENCE_NAMES[1]}, and declare tn5_shift {self.finding.shift} unless you know better"
+            f" declare tn5_shift {self.finding.shift} unless you know better (`cuts` draws {EVIDENCE_NAMES[1]})"
         )
 
     def summary(self) -> dict[str, Any]:
@@ -124,8 +124,9 @@ def judge_shift(
     finding = None if ends is None else detect_shift(ends, genome, lengths)
     used = declared if declared is not None else _found(finding, where)
     judgement = ShiftJudgement(Path(where).name, declared, used, finding)
-    level = logging.WARNING if judgement.is_contradicted else logging.INFO
-    log.log(level, "%s: Tn5 shift: %s", where, judgement.sentence)
+    if finding is not None:
+        level = logging.WARNING if judgement.is_contradicted else logging.INFO
+        log.log(level, "%s: Tn5 shift: %s", where, judgement.sentence)
     return judgement
 
 
