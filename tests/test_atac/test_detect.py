@@ -207,6 +207,13 @@ def test_raw_and_shifted_reads_in_one_file_are_noticed(shift, share, said):
     assert found.shift is None and said in found.reason
 
 
+def test_a_shift_that_a_few_blocks_decide_is_not_told():
+    raw, moved_by_seven = (np.stack([preference(9, inward)] * 2) for inward in (0, 7))
+    found = judge_tally(EndTally(np.stack([raw] * 5 + [moved_by_seven] * 2), (10**6, 10**6)))
+    assert found.best == Tn5Shift(0, 0) and 0.6 < found.support < 0.99
+    assert found.shift is None and "of resampled genomes only" in found.reason
+
+
 def test_files_with_different_shifts_are_named(world):
     _, genome, ends = world
     raw, shifted = (detect_shift(moved(ends[9], *shift), genome) for shift in ((0, 0), (4, -5)))

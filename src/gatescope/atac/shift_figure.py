@@ -51,7 +51,7 @@ def draw_finding(finding: ShiftFinding, declared: Tn5Shift | None, source: str, 
         neighbour.remove()
         axis.set_subplotspec(axis.get_gridspec()[strand, :])
         _draw_letters(axis, enrichment[strand])
-        axis.set(xlim=(_SHOWN_BP[0] - 0.5, _SHOWN_BP[1] + 0.5), ylim=(-1.15 * highest, 1.25 * highest))
+        axis.set(xlim=(_SHOWN_BP[0] - 0.5, _SHOWN_BP[1] + 0.5), ylim=(-1.15 * highest, 1.15 * highest))
         _draw_ends(axis, finding, strand)
         if finding.shift is not None:
             _draw_palindrome(axis, finding, strand)
@@ -137,10 +137,7 @@ def _draw_palindrome(axis, finding: ShiftFinding, strand: int) -> None:
     axis.axvspan(first, first + finding.duplication_bp, color=REGION, alpha=0.2, linewidth=0, zorder=0)
     axis.axvline(centre, color=INK, linewidth=0.9, linestyle="--")
     label = f"{finding.duplication_bp} bases copied by Tn5, their centre at {centre:g}: shift {shift:+d}"
-    # to the right of what is shaded there is room for any shift
-    axis.text(
-        _SHOWN_BP[1] + 0.3, 0.97 * axis.get_ylim()[1], label, ha="right", va="top", fontsize=8, color=INK
-    )
+    axis.set_title(label, loc="right", fontsize=8, color=INK)
 
 
 def _draw_letter(axis, letter: str, offset: int, base: float, height: float) -> None:
