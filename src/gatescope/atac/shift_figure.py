@@ -120,12 +120,12 @@ def _draw_letters(axis, enrichment: NDArray[np.float64]) -> None:
 
 def _draw_ends(axis, finding: ShiftFinding, strand: int) -> None:
     """Say what the letters are, and where the read begins."""
-    strand_name = ("+ read ends", "- read ends, reverse-complemented")[strand]
-    axis.set_title(f"Around {finding.ends[strand]:,} {strand_name}", **_TITLE)
+    axis.set_title(f"Around {finding.ends[strand]:,} {'+-'[strand]} read ends", **_TITLE)
     axis.set_ylabel("log2 (here / 31-50 bp away)")
     axis.axvline(-0.5, color=MUTED, linewidth=1.4)
+    before = ("before the read", "before the read (reverse complement)")[strand]
     foot = axis.get_ylim()[0] * 0.97
-    axis.text(_SHOWN_BP[0] - 0.3, foot, "before the read", ha="left", fontsize=8, color=INK)
+    axis.text(_SHOWN_BP[0] - 0.3, foot, before, ha="left", fontsize=8, color=INK)
     axis.text(_SHOWN_BP[1] + 0.3, foot, "in the read", ha="right", fontsize=8, color=INK)
 
 
@@ -136,7 +136,7 @@ def _draw_palindrome(axis, finding: ShiftFinding, strand: int) -> None:
     centre = first + finding.duplication_bp / 2
     axis.axvspan(first, first + finding.duplication_bp, color=REGION, alpha=0.2, linewidth=0, zorder=0)
     axis.axvline(centre, color=INK, linewidth=0.9, linestyle="--")
-    label = f"{finding.duplication_bp} bases copied by Tn5, their centre at {centre:g}: shift {shift:+d}"
+    label = f"shaded: the {finding.duplication_bp} bases that Tn5 copied; shift {shift:+d}"
     axis.set_title(label, loc="right", fontsize=8, color=INK)
 
 
