@@ -396,6 +396,7 @@ def _preflight() -> dict:
             "cuts_per_bp": 0.06,
             "frip": 0.84,
             "tn5_shift": "+0/-0",
+            "tn5_shift_evidence": {"sentence": "+0/-0 is declared and cannot be checked: too few ends"},
         },
         "peaks": {"merged": 8, "bp": 4800, "share_of_genome": 0.12, "median_bp": 600.0, "usable": 8},
         "filters": [],

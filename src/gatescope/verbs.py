@@ -111,7 +111,11 @@ _PEAKS = _file("--peaks", "accessible regions: narrowPeak or BED")
 _EXCLUSION_LIST = _file("--exclusion-list", "regions that are not scored (BED)", nargs="?", default=None)
 _INPUT_TRACKS = _named_paths("--tracks", "further bigWigs as input channels")
 _FOLDS = _json("--folds", '{"NAME": {"test": [contig, ...], "valid": [contig, ...]}, ...}')
-_TN5_SHIFT = _option("--tn5-shift", "shift already in the ATAC file, such as +0/-0 or +4/-5", metavar="+N/-N")
+_TN5_SHIFT = _option(
+    "--tn5-shift",
+    "shift already in the ATAC file, such as +0/-0 or +4/-5; auto reads it from the data",
+    metavar="+N/-N",
+)
 _EXCLUDE_CONTIGS = _option(
     "--exclude-contigs", "contigs to leave out", nargs="*", default=[], metavar="CONTIG"
 )

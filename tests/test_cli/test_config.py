@@ -184,6 +184,15 @@ def test_schema_errors_are_one_line_that_names_the_key(change, line):
     assert "\n" not in message
 
 
+@pytest.mark.parametrize("shift", ["auto", "+0/-0", "+4/-5"])
+def test_a_shift_is_declared_or_left_to_the_data(sheet, tmp_path, shift):
+    good = {"folds": {"f1": {"test": ["1"], "valid": ["2"]}}, "models": {"a": {}}}
+    good["runs"] = {"models": ["a"], "folds": ["f1"]}
+    assert jsonschema.Draft202012Validator(SCHEMA).is_valid(good | {"tn5_shift": shift})
+    samples = sheet(f"{COLUMNS}\ttn5_shift", f"one\t{tmp_path}/g.fa\ta.bed\tp.bed\t{shift}")
+    assert samples["one"].tn5_shift == shift
+
+
 def test_sample_table(sheet, tmp_path):
     samples = sheet(
         "# comment",

@@ -8,6 +8,7 @@ import pytest
 
 from gatescope.atac.fragments import read_fragments
 from gatescope.data.preflight import RunSize, predict_cost, preflight
+from gatescope.data.simulate import simulate
 from gatescope.errors import InputError
 from tiny_data import LENGTHS, write_rows
 
@@ -70,6 +71,26 @@ def test_the_shift_moves_the_cuts(tiny_inputs):
     # the end of a raw fragment is 5 bp right of the last cut, that of a shifted one 0 bp
     assert (shifted["cuts"], shifted["tn5_shift"]) == (raw["cuts"], "+4/-5")
     assert shifted["frip"] == pytest.approx(raw["frip"], abs=0.01)
+
+
+def test_the_shift_of_the_data_is_reported(tiny_inputs, tmp_path, caplog):
+    assert run(tiny_inputs)["atac"]["tn5_shift_evidence"]["detected"] is None  # random genome, uniform cuts
+    with pytest.raises(InputError, match=r"fragments\.bed: tn5_shift auto cannot tell"):
+        run(tiny_inputs, tn5_shift="auto")
+    simulate(tmp_path / "planted", contigs=3, contig_bp=30_000)
+    genome, atac, peaks = (
+        tmp_path / "planted" / name for name in ("genome.fa", "fragments.tsv.gz", "peaks.narrowPeak")
+    )
+    folds = {"f1": {"test": ["planted1"], "valid": ["planted2"]}}
+    for declared in ("auto", "+4/-5"):
+        preflight(genome, atac, peaks, tmp_path / "p.json", folds=folds, window_bp=256, tn5_shift=declared)
+        found = json.loads((tmp_path / "p.json").read_text())["atac"]
+        assert found["tn5_shift"] == ("+0/-0" if declared == "auto" else "+4/-5")
+        assert [found["tn5_shift_evidence"][key] for key in ("declared", "detected")] == [declared, "+0/-0"]
+    (warning,) = [each.getMessage() for each in caplog.records if each.levelno == logging.WARNING]
+    assert (
+        "+4/-5 is declared and used, but +0/-0 is found" in warning and "declare tn5_shift +0/-0" in warning
+    )
 
 
 def test_parts_of_a_fold_add_up(tiny_inputs):

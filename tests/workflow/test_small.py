@@ -28,6 +28,7 @@ def small_run(tmp_path_factory) -> tuple[Workflow, str]:
 def expected_files():
     """Every file that DESIGN.md section 3 promises, relative to results/planted/."""
     yield from ("data/preflight.json", "data/encoded/meta.json", "data/encoded/regions.tsv", "atac/cuts.bw")
+    yield from ("atac/tn5_shift.json", "atac/tn5_shift.svg")
     yield from ("atac/cuts.bw.json", "boundaries/verdict.json", "browser/hub.txt", "browser/igv_session.xml")
     yield from ("browser/report.html", "data/simulated/truth/regions.bed")
     for run in RUNS:

@@ -10,6 +10,7 @@ rule cuts:
     output:
         track="results/{sample}/atac/cuts.bw",
         sidecar="results/{sample}/atac/cuts.bw.json",
+        shift=multiext("results/{sample}/atac/tn5_shift", ".json", ".svg"),
     log:
         "logs/cuts/{sample}.log",
     benchmark:

@@ -1,6 +1,6 @@
 """How often did Tn5 cut at each base? From fragments, or a ready track, to ``cuts.bw``.
 
-Public names: `cuts`, `CutCounts`, `is_bigwig`, `refuse_no_cuts`.
+Public names: `cuts`, `CutCounts`, `strand_ends`, `is_bigwig`, `refuse_no_cuts`.
 """
 
 import logging
@@ -26,7 +26,9 @@ from gatescope.atac.fragments import (
     read_fragments,
     refuse_empty_contigs,
 )
-from gatescope.atac.shift import Tn5Shift
+from gatescope.atac.preference import StrandEnds
+from gatescope.atac.shift import Tn5Shift, parse_declared
+from gatescope.atac.shift_evidence import ShiftJudgement, judge_shift, write_shift_evidence
 from gatescope.errors import InputError
 from gatescope.genome.contigs import kept_lengths, refuse_unknown_contigs
 from gatescope.genome.fasta import Genome
@@ -87,10 +89,11 @@ def cuts(
     genome : Path or str
         FASTA.
     output : Path or str
-        ``cuts.bw``; ``cuts.bw.json`` is written beside it.
+        ``cuts.bw``; ``cuts.bw.json`` is written beside it, and what the data say about the shift:
+        ``tn5_shift.json`` and ``tn5_shift.svg``.
     tn5_shift : str or Tn5Shift
-        What was added to the read ends in the file, such as ``+0/-0`` (raw) or ``+4/-5``.
-        A bigWig must be at ``+4/-4``: its two strands can no longer be told apart.
+        What was added to the read ends in the file, such as ``+0/-0`` (raw) or ``+4/-5``; ``auto`` takes what
+        the data say. A bigWig must be at ``+4/-4``: its two strands can no longer be told apart.
     duplicates : {"auto", "keep", "remove"}
         As in `gatescope.atac.fragments.read_fragments`; without effect on a bigWig.
     exclude_contigs : iterable of str
@@ -103,21 +106,31 @@ def cuts(
     Raises
     ------
     InputError
-        For a file that is no fragments or counts, or does not match the genome.
+        For a file that is no fragments or counts, or does not match the genome; for ``auto``, if the data do not
+        tell their shift.
     """
     atac, output, excluded = Path(atac), Path(output), tuple(exclude_contigs)
-    shift = tn5_shift if isinstance(tn5_shift, Tn5Shift) else Tn5Shift.parse(tn5_shift)
-    all_lengths = Genome(genome).lengths
+    declared, bases = parse_declared(tn5_shift), Genome(genome)
+    all_lengths = bases.lengths
     lengths = kept_lengths(all_lengths, excluded)
     source = Path(genome).name
     if is_bigwig(atac):
-        counts = _copy_track(atac, lengths, output, shift=shift, excluded=excluded, source=source)
+        judged = judge_shift(declared, None, bases, lengths, atac)
+        counts = _copy_track(atac, lengths, output, shift=judged.used, excluded=excluded, source=source)
     else:
         fragments = read_fragments(atac, all_lengths, duplicates, excluded, source)
-        counts = _count_ends(fragments, lengths, output, shift, atac)
-    write_sidecar(output, _describe(counts, atac, shift, excluded))
+        judged = judge_shift(declared, strand_ends(fragments), bases, lengths, atac)
+        counts = _count_ends(fragments, lengths, output, judged.used, atac)
+    write_shift_evidence(judged, output.parent)
+    write_sidecar(output, _describe(counts, atac, judged, excluded))
     log.info("%s: %d cuts, %.4f per bp", output, counts.cuts, counts.cuts_per_bp)
     return counts
+
+
+def strand_ends(fragments: Fragments) -> Iterator[tuple[str, StrandEnds]]:
+    """Yield the read ends of each contig, as in the file."""
+    for chrom, (starts, ends) in fragments.ends.items():
+        yield chrom, StrandEnds(starts, ends - 1)
 
 
 def is_bigwig(path: Path | str) -> bool:
@@ -226,12 +239,15 @@ def _no_counts(atac: Path, what: str) -> InputError:
     )
 
 
-def _describe(counts: CutCounts, atac: Path, shift: Tn5Shift, excluded: tuple[str, ...]) -> TrackInfo:
+def _describe(counts: CutCounts, atac: Path, judged: ShiftJudgement, excluded: tuple[str, ...]) -> TrackInfo:
     """Return the sidecar's content."""
+    shifts = judged.summary()
     details = {
         "stage_version": STAGE_VERSIONS["cuts"],
         "source": atac.name,
-        "tn5_shift_declared": str(shift),
+        "tn5_shift_declared": shifts["declared"],
+        "tn5_shift_detected": shifts["detected"],
+        "tn5_shift_used": shifts["used"],
         "tn5_shift_target": str(_TARGET),
         "exclude_contigs": list(excluded),
         **asdict(counts),

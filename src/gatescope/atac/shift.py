@@ -1,6 +1,6 @@
 """Where is the cut, if the read ends were moved already? The declared shift and the target.
 
-Public names: `Tn5Shift`.
+Public names: `Tn5Shift`, `parse_declared`, `AUTO`.
 """
 
 import re
@@ -9,6 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from gatescope.errors import InputError
+
+#: Declares that the shift be read from the data.
+AUTO = "auto"
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class Tn5Shift:
             raise InputError(
                 f"{text!r} is not a shift",
                 where="tn5_shift",
-                remedy="write it like +0/-0 (raw), +4/-5 or +4/-4",
+                remedy="write it like +0/-0 (raw), +4/-5 or +4/-4, or auto",
             )
         shift = cls(int(match[1]), int(match[2]))
         if max(abs(shift.plus), abs(shift.minus)) > 9:
@@ -76,3 +79,16 @@ class Tn5Shift:
             (n,) left and (n,) right positions, 0-based; a few may lie off the contig.
         """
         return starts + (4 - self.plus), ends - 1 + (-4 - self.minus)
+
+
+def parse_declared(text: "str | Tn5Shift") -> Tn5Shift | None:
+    """Read what the user declares: a shift, or ``auto``, which gives None.
+
+    Raises
+    ------
+    InputError
+        As `Tn5Shift.parse`.
+    """
+    if isinstance(text, Tn5Shift):
+        return text
+    return None if str(text).strip() == AUTO else Tn5Shift.parse(text)

@@ -72,7 +72,7 @@ def quality_table(preflight: Record) -> Table:
         (
             "Tn5 shift",
             atac["tn5_shift"],
-            "already applied to the ATAC file, as declared in the configuration",
+            f"already in the read ends of the ATAC file: {atac['tn5_shift_evidence']['sentence']}",
         ),
     ]
     return Table(("what", "found", "in words"), rows)

@@ -15,9 +15,10 @@ import numpy as np
 import pandas as pd
 
 from gatescope.atac.bigwig import check_bigwig_contigs, read_bigwig
-from gatescope.atac.cuts import cuts, is_bigwig, refuse_no_cuts
+from gatescope.atac.cuts import cuts, is_bigwig, refuse_no_cuts, strand_ends
 from gatescope.atac.fragments import Duplicates, read_fragments
-from gatescope.atac.shift import Tn5Shift
+from gatescope.atac.shift import Tn5Shift, parse_declared
+from gatescope.atac.shift_evidence import judge_shift
 from gatescope.config import read_section
 from gatescope.data.inputs import (
     TrackSource,
@@ -174,7 +175,7 @@ def preflight(
     tracks : mapping, optional
         Extra input tracks, name -> bigWig path, or ``path:zero`` where a missing value means 0.
     tn5_shift : str
-        Shift that is already in the ATAC file, such as ``+0/-0``.
+        Shift that is already in the ATAC file, such as ``+0/-0``; ``auto`` takes what the data say.
     duplicates : {"auto", "keep", "remove"}
         As in `gatescope.atac.fragments.read_fragments`.
     exclude_contigs : iterable of str
@@ -191,10 +192,10 @@ def preflight(
     InputError
         For the first thing that does not fit: contigs or lengths that differ, rows off a contig, empty or
         unreadable files, a fold without peaks, an extra track without values, windows longer than contigs,
-        no cut on any contig.
+        no cut on any contig; for ``auto``, if the data do not tell their shift.
     """
     funnel, exclude_contigs = Funnel(), tuple(exclude_contigs)
-    shift, sources = Tn5Shift.parse(tn5_shift), track_sources(tracks)
+    declared, sources = parse_declared(tn5_shift), track_sources(tracks)
     land = read_landscape(genome, peaks, exclusion_list, exclude_contigs, funnel)
     splits = read_folds(folds, land.lengths)
     sizes = _read_sizes(runs, splits)
@@ -206,7 +207,7 @@ def preflight(
         "stage_version": STAGE_VERSIONS["preflight"],
         "inputs": _list_inputs(genome, atac, peaks, exclusion_list, sources),
         "genome": _describe_genome(land, sources),
-        "atac": _describe_atac(Path(atac), Path(genome), land, shift, duplicates, exclude_contigs),
+        "atac": _describe_atac(Path(atac), Path(genome), land, declared, duplicates, exclude_contigs),
         "peaks": _describe_peaks(land, usable),
         "filters": funnel.rows,
         "folds": {name: _describe_fold(fold, land, usable) for name, fold in splits.items()},
@@ -264,27 +265,30 @@ def _describe_atac(
     atac: Path,
     genome: Path,
     land: Landscape,
-    shift: Tn5Shift,
+    declared: Tn5Shift | None,
     duplicates: Duplicates,
     exclude_contigs: tuple[str, ...],
 ) -> dict[str, Any]:
-    """Count fragments and cuts, and the share of cuts in peaks."""
+    """Count fragments and cuts, and the share of cuts in peaks; compare the shift with what the data say."""
     if is_bigwig(atac):
         fragments = distinct = None
-        total, in_peaks = _count_track(atac, genome, land, shift, exclude_contigs)
+        judged = judge_shift(declared, None, land.genome, land.lengths, atac)
+        total, in_peaks = _count_track(atac, genome, land, judged.used, exclude_contigs)
     else:
         read = read_fragments(atac, land.genome.lengths, duplicates, exclude_contigs, genome.name)
         fragments, distinct = read.counts.fragments, read.counts.distinct
+        judged = judge_shift(declared, strand_ends(read), land.genome, land.lengths, atac)
         total = in_peaks = 0
         for contig, (starts, ends) in read.ends.items():
-            positions = np.concatenate(shift.cuts(starts, ends))
+            positions = np.concatenate(judged.used.cuts(starts, ends))
             positions = positions[(positions >= 0) & (positions < land.lengths[contig])]
             total += positions.size
             in_peaks += int(land.in_peak(contig)[positions].sum())
     refuse_no_cuts(total, atac)
     return {
         "kind": "bigWig" if fragments is None else "fragments",
-        "tn5_shift": str(shift),
+        "tn5_shift": str(judged.used),
+        "tn5_shift_evidence": judged.summary(),
         "fragments": fragments,
         "distinct_fragments": distinct,
         "cuts": total,

@@ -1,0 +1,187 @@
+"""How does the evidence for a shift look? The bases around the ends of both strands, and the score of each shift.
+
+Public names: `draw_finding`, `draw_nothing`.
+"""
+
+import textwrap
+from pathlib import Path
+
+import numpy as np
+from matplotlib.font_manager import FontProperties
+from matplotlib.patches import PathPatch
+from matplotlib.textpath import TextPath
+from matplotlib.transforms import Affine2D
+from numpy.typing import NDArray
+
+from gatescope.atac.detect import AXES, CANDIDATES, ShiftFinding
+from gatescope.atac.preference import FLANK_BP, OFFSETS
+from gatescope.atac.shift import Tn5Shift
+from gatescope.figures import INK, MUTED, REGION, new_figure, save_figure
+from gatescope.genome.sequence import ALPHABET
+
+_BASE_COLOURS = dict(zip(ALPHABET, ("#1b7837", "#2166ac", "#e08214", "#b2182b"), strict=True))
+_STRAND_COLOURS = ("#2166ac", "#b2182b")
+_SHOWN_BP = (-16, 20)
+_AXIS = "offset from the read's first base, in the direction of the read (bp)"
+_HINT = (
+    "Tn5 treats both strands alike: around the dashed centre, letters mirror each other, A as T and C as G"
+)
+_TITLE = {"fontsize": 9.5, "fontweight": "bold", "loc": "left"}
+_LEAST_HEIGHT = 0.5  # log2; noise is not blown up
+_FONT = FontProperties(family="DejaVu Sans", weight="bold")
+
+
+def draw_finding(finding: ShiftFinding, declared: Tn5Shift | None, source: str, path: Path | str) -> None:
+    """Draw the preference around + and - ends, the score of each shift of a strand, and that of each pair.
+
+    Parameters
+    ----------
+    finding : ShiftFinding
+    declared : Tn5Shift or None
+        Marked beside the one found.
+    source : str
+        Name of the file, for the title.
+    path : Path or str
+        SVG or PNG file.
+    """
+    figure, axes = new_figure(3, 2, width_in=7.6, height_in=8.4, height_ratios=[1, 1, 1.25])
+    enrichment = _enrichment(finding.frequencies)
+    highest = max(_LEAST_HEIGHT, float(np.abs(_stacks(enrichment)).max()))
+    for strand, (axis, neighbour) in enumerate(axes[:2]):
+        neighbour.remove()
+        axis.set_subplotspec(axis.get_gridspec()[strand, :])
+        _draw_letters(axis, enrichment[strand])
+        axis.set(xlim=(_SHOWN_BP[0] - 0.5, _SHOWN_BP[1] + 0.5), ylim=(-1.15 * highest, 1.15 * highest))
+        _draw_ends(axis, finding, strand)
+        if finding.shift is not None:
+            _draw_palindrome(axis, finding, strand)
+    axes[1, 0].set_xlabel(_AXIS if finding.shift is None else f"{_AXIS}\n{_HINT}")
+    _draw_own_scores(axes[2, 0], finding)
+    _draw_pairs(axes[2, 1], finding, declared)
+    figure.suptitle(_title(finding, declared, source), x=0.01, ha="left", fontsize=10, color=INK)
+    save_figure(figure, path)
+
+
+def draw_nothing(sentence: str, path: Path | str) -> None:
+    """Write a figure that says why there is none."""
+    figure, axes = new_figure(height_in=1.2)
+    axes[0, 0].axis("off")
+    axes[0, 0].text(0, 0.5, "\n".join(textwrap.wrap(sentence, 90)), va="center", color=INK)
+    save_figure(figure, path)
+
+
+def _title(finding: ShiftFinding, declared: Tn5Shift | None, source: str) -> str:
+    """Return question and answer."""
+    lines = [f"Were the read ends of {source} shifted before?"]
+    if finding.shift is None:
+        lines += textwrap.wrap(f"Cannot tell: {finding.reason}.", 105)
+    else:
+        told = "raw, " if finding.shift == Tn5Shift(0, 0) else "shifted by "
+        lines.append(
+            f"They are {told}{finding.shift}; it comes first in {finding.support:.1%} of resampled genomes."
+        )
+    if declared is None:
+        lines.append("Nothing is declared (auto).")
+    elif finding.shift not in (None, declared):
+        lines.append(f"This contradicts the {declared} that is declared and used.")
+    else:
+        lines.append(f"Declared and used: {declared}.")
+    return "\n".join(lines)
+
+
+def _enrichment(frequencies: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return log2 of the frequency of each base over that in the flanks, at the offsets shown."""
+    background = frequencies[:, np.abs(OFFSETS) > FLANK_BP].mean(1, keepdims=True)
+    return np.log2(frequencies / background)[:, _is_shown()]
+
+
+def _is_shown() -> NDArray[np.bool_]:
+    return (OFFSETS >= _SHOWN_BP[0]) & (OFFSETS <= _SHOWN_BP[1])
+
+
+def _stacks(enrichment: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the height of each stack of enriched and of depleted letters."""
+    return np.stack(
+        [np.where(enrichment > 0, enrichment, 0).sum(-1), np.where(enrichment < 0, enrichment, 0).sum(-1)]
+    )
+
+
+def _draw_letters(axis, enrichment: NDArray[np.float64]) -> None:
+    """Draw the preference around the ends of one strand; enriched letters stand up, depleted ones hang down."""
+    for offset, column in zip(OFFSETS[_is_shown()], enrichment, strict=True):
+        for sign in (1, -1):
+            base = 0.0
+            for n in np.argsort(sign * column):
+                if sign * column[n] > 0:
+                    _draw_letter(axis, ALPHABET[n], offset, base, column[n])
+                    base += column[n]
+    axis.axhline(0, color=INK, linewidth=0.6)
+
+
+def _draw_ends(axis, finding: ShiftFinding, strand: int) -> None:
+    """Say what the letters are, and where the read begins."""
+    axis.set_title(f"Around {finding.ends[strand]:,} {'+-'[strand]} read ends", **_TITLE)
+    axis.set_ylabel("log2 (here / 31-50 bp away)")
+    axis.axvline(-0.5, color=MUTED, linewidth=1.4)
+    before = ("before the read", "before the read (reverse complement)")[strand]
+    foot = axis.get_ylim()[0] * 0.97
+    axis.text(_SHOWN_BP[0] - 0.3, foot, before, ha="left", fontsize=8, color=INK)
+    axis.text(_SHOWN_BP[1] + 0.3, foot, "in the read", ha="right", fontsize=8, color=INK)
+
+
+def _draw_palindrome(axis, finding: ShiftFinding, strand: int) -> None:
+    """Shade the bases that Tn5 copied, and mark the centre around which the letters mirror each other."""
+    shift = (finding.best.plus, finding.best.minus)[strand]
+    first = -0.5 - (-shift if strand else shift)
+    centre = first + finding.duplication_bp / 2
+    axis.axvspan(first, first + finding.duplication_bp, color=REGION, alpha=0.2, linewidth=0, zorder=0)
+    axis.axvline(centre, color=INK, linewidth=0.9, linestyle="--")
+    label = f"shaded: the {finding.duplication_bp} bases that Tn5 copied; shift {shift:+d}"
+    axis.set_title(label, loc="right", fontsize=8, color=INK)
+
+
+def _draw_letter(axis, letter: str, offset: int, base: float, height: float) -> None:
+    """Draw a letter that fills one base in width, from `base` up or down."""
+    outline = TextPath((0, 0), letter, size=1, prop=_FONT)
+    box = outline.get_extents()
+    scale = Affine2D().translate(-box.x0, -box.y0).scale(0.9 / box.width, abs(height) / box.height)
+    placed = scale.translate(offset - 0.45, base if height > 0 else base + height)
+    axis.add_patch(
+        PathPatch(placed.transform_path(outline), facecolor=_BASE_COLOURS[letter], linewidth=0, clip_on=True)
+    )
+
+
+def _draw_own_scores(axis, finding: ShiftFinding) -> None:
+    """Draw how well each strand mirrors itself, by the shift that this would mean."""
+    for k, (strand, colour) in enumerate(zip("+-", _STRAND_COLOURS, strict=True)):
+        axis.plot(
+            AXES,
+            finding.own_scores[k],
+            color=colour,
+            linewidth=1.2,
+            linestyle=("-", "--")[k],
+            marker="o",
+            markevery=2,
+            markersize=3,
+            label=f"{strand} ends",
+        )
+    axis.axhline(0, color=MUTED, linewidth=0.6)
+    axis.set(xlabel="shift inwards (bp)", ylabel="share of the preference mirrored", ylim=(-0.6, 1.05))
+    axis.set_xticks(CANDIDATES[::3])
+    axis.set_title("Each strand by itself", **_TITLE)
+    axis.legend(loc="lower left", fontsize=8, ncols=2, frameon=False)
+
+
+def _draw_pairs(axis, finding: ShiftFinding, declared: Tn5Shift | None) -> None:
+    """Draw the score of every pair of shifts, with the best and the declared one marked."""
+    image = axis.pcolormesh(CANDIDATES, CANDIDATES, finding.pair_scores.T, vmin=-1, vmax=1, cmap="RdBu_r")
+    best, told = finding.best, "best guess" if finding.shift is None else "found"
+    axis.plot(best.plus, -best.minus, "o", color=INK, markersize=9, fillstyle="none", label=f"{told}: {best}")
+    if declared is not None:
+        axis.plot(declared.plus, -declared.minus, "x", color=INK, markersize=6, label=f"declared: {declared}")
+    axis.set(xlabel="shift of + ends inwards (bp)", ylabel="shift of - ends inwards (bp)")
+    axis.set_xticks(CANDIDATES[::3])
+    axis.set_yticks(CANDIDATES[::3])
+    axis.set_title("Both strands together", **_TITLE)
+    axis.legend(loc="upper left", fontsize=8, labelcolor=INK, framealpha=0.8, frameon=True, edgecolor="none")
+    axis.figure.colorbar(image, ax=axis, label="score (1: a perfect match)")
