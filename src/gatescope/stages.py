@@ -7,8 +7,8 @@ Public names: `STAGE_VERSIONS`.
 #: verb and what follows it. A package-wide version would retrain every network at each release.
 STAGE_VERSIONS: dict[str, int] = {
     "simulate": 2,
-    "preflight": 2,
-    "cuts": 1,
+    "preflight": 3,
+    "cuts": 2,
     "encode": 2,
     "train": 2,
     "evaluate": 2,

@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import pytest
 
-from gatescope.atac.fragments import read_fragments
+from gatescope.atac.fragments import read_rows
 from gatescope.data.preflight import RunSize, predict_cost, preflight
 from gatescope.errors import InputError
 from tiny_data import LENGTHS, write_rows
@@ -111,8 +111,8 @@ def test_it_says_what_it_found_and_warns_of_peaks_from_elsewhere(tiny_inputs, ca
 def test_fragments_are_read_once(tiny_inputs, monkeypatch):
     calls = []
     monkeypatch.setattr(
-        "gatescope.data.preflight.read_fragments",
-        lambda *given: calls.append(given) or read_fragments(*given),
+        "gatescope.atac.cuts.read_rows",
+        lambda *given: calls.append(given) or read_rows(*given),
     )
     run(tiny_inputs)
     assert len(calls) == 1
