@@ -11,6 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gatescope.atac import alignments as alignments_module
+from gatescope.atac import bam as bam_module
+from gatescope.atac.bam import bam_tables
 from gatescope.atac.bigwig import bigwig_lengths, read_bigwig
 from gatescope.atac.cuts import cuts, open_cuts
 from gatescope.atac.ends import ReadFilter
@@ -56,6 +58,7 @@ def assert_same(found, expected):
 @pytest.mark.parametrize("at_once", [1, 7, 200_000])
 def test_each_read_is_a_cut(tmp_path, genome, monkeypatch, suffix, order, at_once):
     monkeypatch.setattr(alignments_module, "_READS_AT_ONCE", at_once)
+    monkeypatch.setattr(bam_module, "_BYTES_AT_ONCE", 50 * at_once)
     rows = draw(LENGTHS, 40)
     rows += rows[:20]
     path = write_alignments(tmp_path / f"a.{suffix}", LENGTHS, rows, order, reference=genome)
@@ -320,3 +323,51 @@ def test_a_spoilt_bam_is_refused_or_read_whole(tmp_path, genome):
         except InputError:
             continue
         assert_same(found, count_cuts(set(rows), LENGTHS))
+
+
+CIGARS = ["30M", "5S20M5S", "10M2D8M3I4N9=1X", "1H7M", "12I", "4S3P2N", *["1M1D" * n for n in (3, 40)]]
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    st.lists(st.tuples(st.sampled_from(CIGARS), st.integers(0, 900), st.booleans()), min_size=1, max_size=30)
+)
+def test_records_read_in_bulk_are_those_of_pysam(tmp_path_factory, reads):
+    """Names and tags of any length, CIGARs of many operations, records across the edges of chunks."""
+    path = tmp_path_factory.mktemp("bulk") / "a.bam"
+
+    def extra(header):
+        made = []
+        for n, (cigar, start, is_reverse) in enumerate(reads):
+            read = single("chr2", start, is_reverse)(header)
+            read.query_sequence = None
+            read.cigarstring = cigar
+            read.query_name = "x" * (1 + n * 7 % 200)
+            read.set_tag("XX", "y" * (n * 31 % 400))
+            read.next_reference_id, read.next_reference_start, read.template_length = 2, 3 * n, -5 * n
+            made.append(read)
+        return made
+
+    write_alignments(path, LENGTHS, [], extra=extra)
+    (slow,) = alignments_module._pysam_tables(path, path)
+    for at_once in (1 << 24, 97):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(bam_module, "_BYTES_AT_ONCE", at_once)
+            fast = np.concatenate(list(bam_tables(path)))
+        np.testing.assert_array_equal(fast, slow)
+
+
+def test_a_bam_whose_records_are_damaged_inside_whole_blocks(tmp_path, genome):
+    """What no checksum notices: the BAM is unpacked, changed and packed again."""
+    good = gzip.decompress(write_alignments(tmp_path / "a.bam", LENGTHS, draw(LENGTHS, 20)).read_bytes())
+    rng = np.random.default_rng(0)
+    path = tmp_path / "spoilt.bam"
+    refused = 0
+    for at in rng.integers(0, len(good), 300).tolist():
+        with pysam.BGZFile(str(path), "w", None) as file:
+            file.write(good[:at] + bytes([int(rng.integers(256))]) + good[at + 1 :])
+        try:
+            run(path, genome, min_mapq=0, improper_pairs="keep", duplicates="keep")
+        except InputError:
+            refused += 1
+    assert refused > 50

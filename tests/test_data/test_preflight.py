@@ -251,3 +251,19 @@ def test_cost_of_several_runs_is_their_sum():
 def test_a_mistake_about_the_runs_is_the_users_message(tiny_inputs, size, message):
     with pytest.raises(InputError, match=message):
         run(tiny_inputs, runs=[size])
+
+
+def test_replicates_are_described_one_by_one(tiny_inputs):
+    half = len(tiny_inputs.fragment_rows) // 2
+    paths = [tiny_inputs.folder / "one.bed", tiny_inputs.folder / "two.bed"]
+    for path, rows in zip(
+        paths, (tiny_inputs.fragment_rows[::2], tiny_inputs.fragment_rows[1::2]), strict=True
+    ):
+        write_rows(path, rows)
+    whole, found = run(tiny_inputs), run(tiny_inputs, atac=paths, tn5_shift=["+0/-0", "+0/-0"])
+    assert found["atac"]["cuts"] == whole["atac"]["cuts"]
+    assert found["atac"]["frip"] == whole["atac"]["frip"]
+    assert [file["file"] for file in found["atac"]["files"]] == ["one.bed", "two.bed"]
+    assert abs(found["atac"]["files"][0]["used"] - half) <= 1
+    assert (found["inputs"]["atac 1"], found["inputs"]["atac 2"]) == tuple(map(str, paths))
+    assert (found["atac"]["reads"], found["atac"]["fragments"]) == (None, len(tiny_inputs.fragment_rows))

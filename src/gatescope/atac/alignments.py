@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pysam
 
+from gatescope.atac.bam import COLUMNS, bam_tables
 from gatescope.atac.ends import Batch, Copies, Piece, ReadFilter, Side
 from gatescope.errors import InputError
 from gatescope.genome.contigs import refuse_unknown_contigs
@@ -71,14 +72,12 @@ def read_alignments(
     path, source = Path(path), Path(genome).name
     _refuse_truncated_cram(path)
     with _opened(path) as file:  # without the reference, from which htslib would mend the header's lengths
-        codes = _contig_codes(file, path, lengths, set(exclude_contigs), source)
+        is_bam, codes = file.is_bam, _contig_codes(file, path, lengths, set(exclude_contigs), source)
         names, limits = list(file.references), np.array(file.lengths, np.int64)
     homeless = np.zeros(len(names), np.int64)
-    with _opened(path, genome) as file:
-        with _reported(path):
-            reads = iter(file)
-        while len(table := _take(reads, path)):
-            yield _sort_out(table, codes, limits, keep, homeless, path, names)
+    tables = bam_tables(path) if is_bam else _pysam_tables(path, genome)
+    for table in _each(tables, path):
+        yield _sort_out(table, codes, limits, keep, homeless, path, names)
     strangers = {names[index]: int(homeless[index]) for index in np.flatnonzero(homeless)}
     if strangers:
         most = max(strangers, key=lambda name: strangers[name])
@@ -178,22 +177,36 @@ def _contig_codes(
     return np.array([*codes, _EXCLUDED])
 
 
-def _take(reads: Iterator[pysam.AlignedSegment], path: Path) -> np.ndarray:
-    """Return the next reads, (n, 7): flag, contig, start, end or -1, mapping quality, mate's start, length."""
-    rows = (
-        (
-            read.flag,
-            read.reference_id,
-            read.reference_start,
-            read.reference_end or -1,
-            read.mapping_quality,
-            read.next_reference_start,
-            read.template_length,
+def _each(tables: Iterator[np.ndarray], path: Path) -> Iterator[np.ndarray]:
+    """Yield tables of reads; what goes wrong in making them is the file's fault, unlike what comes after."""
+    while True:
+        with _reported(path):
+            table = next(tables, None)
+        if table is None:
+            return
+        yield table
+
+
+def _pysam_tables(path: Path, genome: Path | str) -> Iterator[np.ndarray]:
+    """Yield the `gatescope.atac.bam.COLUMNS` of the reads of a CRAM or SAM."""
+    with _opened(path, genome) as file:
+        rows = (
+            (
+                read.flag,
+                read.reference_id,
+                read.reference_start,
+                read.reference_end or -1,
+                read.mapping_quality,
+                read.next_reference_start,
+                read.template_length,
+            )
+            for read in file
         )
-        for read in islice(reads, _READS_AT_ONCE)
-    )
-    with _reported(path):
-        return np.fromiter(chain.from_iterable(rows), np.int64).reshape(-1, 7)
+        while True:
+            table = np.fromiter(chain.from_iterable(islice(rows, _READS_AT_ONCE)), np.int64)
+            if not len(table):
+                return
+            yield table.reshape(-1, len(COLUMNS))
 
 
 def _sort_out(
