@@ -45,10 +45,8 @@ SEAM_TOLERANCE = {torch.float32: 2e-6, torch.float64: 1e-12}
 #: Bases x rows that one call of the kernel reads: its workspace then stays in the cache.
 _CALL_BASES = 1600
 _FEWEST_STEPS, _BLOCK_STEPS = 25, 1000
-#: A burn-in may take this share of a segment.
-_BURN_IN_SHARE = 0.1
-#: Shorter contigs are read in one piece.
-_LEAST_BP = 2_000
+#: A burn-in may take this share of a segment; contigs shorter than so many bp are read in one piece.
+_BURN_IN_SHARE, _LEAST_BP = 0.1, 2_000
 #: Its length is measured on so many stretches, of at most this share of a contig; not given up before so many bases.
 _PILOT_PLACES, _PILOT_SHARE, _PILOT_BP = 2, 0.05, 10_000
 
@@ -151,19 +149,15 @@ class ContigStream:
         sinks: Sequence[Sink],
         watch: Callable[[int, Source], Sequence[Sink]] = lambda layer, source: (),
     ) -> list[SeamReport]:
-        """Send all of a contig, as the last layer reads it, to the sinks.
+        """Send all of a contig to the sinks; return the reports of each direction of each layer.
 
         Parameters
         ----------
         contig : str
         sinks : sequence of Sink
+            Of what the last layer does.
         watch : callable
             Gives further sinks for each layer, from 0, and what it reads.
-
-        Returns
-        -------
-        list of SeamReport
-            Of each direction of each layer.
         """
         with exact_arithmetic(), torch.inference_mode(), TemporaryDirectory(prefix="gatescope-") as folder:
             source, reports = self.source, []
