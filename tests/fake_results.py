@@ -391,6 +391,7 @@ def _preflight() -> dict:
         "atac": {
             "kind": "fragments",
             "fragments": 1234,
+            "reads": None,
             "distinct_fragments": 1200,
             "cuts": 2400,
             "cuts_per_bp": 0.06,

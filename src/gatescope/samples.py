@@ -34,20 +34,20 @@ class Sample:
 
     Attributes
     ----------
-    files : dict of str to str
-        Paths by column; a column that is not filled in is not there.
+    files : dict of str to str or list of str
+        Paths by column; a column that is not filled in is not there. ``atac`` is a list, one path per replicate.
     tracks : dict of str to str
         Path of each further track by its name, followed by ``:zero`` where a missing value means 0.
-    tn5_shift : str
-        Its own, or the configuration's.
+    tn5_shift : list of str
+        Its own, or the configuration's, ``auto`` included: one, or one per replicate.
     is_planted : bool
         True if it is the planted genome.
     """
 
     name: str
-    files: dict[str, str]
+    files: dict[str, str | list[str]]
     tracks: dict[str, str]
-    tn5_shift: str
+    tn5_shift: list[str]
     is_planted: bool
 
     @property
@@ -161,10 +161,12 @@ def _read_sample(row: Mapping[str, str], data_dir: Path, tn5_shift: str, place: 
             remedy="the planted genome goes with its own fragments and peaks",
         )
     simulated = f"results/{row['sample']}/data/simulated"
-    files = {}
+    files: dict[str, str | list[str]] = {}
     for column, planted in PLANTED_FILES.items():
         if row[column] == PLANTED:
             files[column] = f"{simulated}/{planted}"
+        elif column == "atac":
+            files[column] = _replicates(row[column], data_dir, f"{place}: {column}")
         elif row[column]:
             files[column] = _existing(row[column], data_dir, f"{place}: {column}")
     tracks = {}
@@ -174,7 +176,35 @@ def _read_sample(row: Mapping[str, str], data_dir: Path, tn5_shift: str, place: 
             raise InputError(f"track {name!r} appears twice", where=f"{place}: tracks", remedy="rename one")
         zero = GAPS_ARE_ZERO if path.endswith(GAPS_ARE_ZERO) else ""
         tracks[name] = _existing(path.removesuffix(GAPS_ARE_ZERO), data_dir, f"{place}: tracks") + zero
-    return Sample(row["sample"], files, tracks, row["tn5_shift"] or tn5_shift, is_planted.pop())
+    shifts = (row["tn5_shift"] or tn5_shift).split(",")
+    _check_shifts(shifts, row["atac"].split(","), f"{place}: tn5_shift")
+    return Sample(row["sample"], files, tracks, shifts, is_planted.pop())
+
+
+def _replicates(paths: str, data_dir: Path, place: str) -> list[str]:
+    """Return the files of a sample, each of which exists and stands there once."""
+    found = [_existing(path.strip(), data_dir, place) for path in paths.split(",")]
+    for path in found:
+        if found.count(path) > 1:
+            raise InputError(f"{path} appears twice", where=place, remedy="name each replicate once")
+    return found
+
+
+def _check_shifts(shifts: list[str], paths: list[str], place: str) -> None:
+    """Raise unless there is one shift, or one per file and all the same that are not left to the data."""
+    if len(shifts) not in (1, len(paths)):
+        raise InputError(
+            f"{len(shifts)} shifts for {len(paths)} files", where=place, remedy="give one, or one per file"
+        )
+    known = [(path, shift) for path, shift in zip(paths, shifts, strict=False) if shift != "auto"]
+    for path, shift in known:
+        if shift != known[0][1]:
+            raise InputError(
+                f"{known[0][0]} is declared as shifted by {known[0][1]}, {path} by {shift}: replicates of one sample "
+                "must carry the same shift",
+                where=place,
+                remedy="make the files alike, or give them as two samples",
+            )
 
 
 def _existing(path: str, data_dir: Path, place: str) -> str:

@@ -106,14 +106,20 @@ def _named_paths(flag: str, help: str) -> tuple[str, dict[str, Any]]:
 
 
 _GENOME = _file("--genome", "FASTA, plain, gzip or bgzip")
-_ATAC = _file("--atac", "fragments (BED3 or 10x five columns, plain or gzip) or a bigWig of cut counts")
+_ATAC = _file(
+    "--atac",
+    "BAM, CRAM, fragments (BED3 or 10x), tagAlign, BEDPE (plain or gzip) or a bigWig of cut counts; several are "
+    "replicates whose cuts are added up",
+    nargs="+",
+)
 _PEAKS = _file("--peaks", "accessible regions: narrowPeak or BED")
 _EXCLUSION_LIST = _file("--exclusion-list", "regions that are not scored (BED)", nargs="?", default=None)
 _INPUT_TRACKS = _named_paths("--tracks", "further bigWigs as input channels")
 _FOLDS = _json("--folds", '{"NAME": {"test": [contig, ...], "valid": [contig, ...]}, ...}')
 _TN5_SHIFT = _option(
     "--tn5-shift",
-    "shift already in the ATAC file, such as +0/-0 or +4/-5; auto reads it from the data",
+    "shift already in the ATAC file, such as +0/-0 or +4/-5; auto reads it from the data; one, or one for each file",
+    nargs="+",
     metavar="+N/-N",
 )
 _EXCLUDE_CONTIGS = _option(
@@ -121,9 +127,16 @@ _EXCLUDE_CONTIGS = _option(
 )
 _DUPLICATES = _option(
     "--duplicates",
-    "identical fragments; auto removes them where the file has no counts",
+    "reads marked as duplicates and rows with the same ends; auto: the marked ones, else copies of fragments",
     choices=("auto", "keep", "remove"),
     default="auto",
+)
+_MIN_MAPQ = _number("--min-mapq", "least mapping quality of a read (BAM, CRAM)", _at_least(0), default=30)
+_IMPROPER_PAIRS = _option(
+    "--improper-pairs",
+    "paired reads that are in no proper pair (BAM, CRAM, BEDPE)",
+    choices=("remove", "keep"),
+    default="remove",
 )
 _MAX_UNKNOWN_FRACTION = _number(
     "--max-unknown-fraction",
@@ -183,6 +196,8 @@ VERBS: dict[str, Verb] = {
             _FOLDS,
             _TN5_SHIFT,
             _DUPLICATES,
+            _MIN_MAPQ,
+            _IMPROPER_PAIRS,
             _EXCLUDE_CONTIGS,
             _WINDOW_BP,
             _MAX_UNKNOWN_FRACTION,
@@ -204,6 +219,8 @@ VERBS: dict[str, Verb] = {
             _GENOME,
             _TN5_SHIFT,
             _DUPLICATES,
+            _MIN_MAPQ,
+            _IMPROPER_PAIRS,
             _EXCLUDE_CONTIGS,
             _OUTPUT_FILE,
         ),

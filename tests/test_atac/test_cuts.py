@@ -12,7 +12,8 @@ import pyBigWig
 import pytest
 
 from gatescope.atac.bigwig import bigwig_lengths, read_bigwig
-from gatescope.atac.cuts import cuts, is_bigwig
+from gatescope.atac.cuts import cuts
+from gatescope.atac.formats import tell_format
 from gatescope.errors import InputError
 from gatescope.stages import STAGE_VERSIONS
 
@@ -83,7 +84,7 @@ def test_fragments_give_two_cuts_each_at_the_centre_of_the_duplication(tmp_path,
     assert counts.cuts_per_bp == pytest.approx(counts.cuts / sum(LENGTHS.values()))
     kept = cuts(atac, genome, tmp_path / "kept.bw", tn5_shift="+0/-0", duplicates="keep")
     assert_track(tmp_path / "kept.bw", counts_by_loop(rows))
-    assert kept.fragments.duplicates_removed == 0
+    assert kept.files[0].used == len(rows)
 
 
 def test_the_sidecar_accounts_for_every_row_and_cut(tmp_path, genome):
@@ -92,13 +93,19 @@ def test_the_sidecar_accounts_for_every_row_and_cut(tmp_path, genome):
     cuts(atac, genome, tmp_path / "cuts.bw", tn5_shift="+0/-0", exclude_contigs=["chrM"])
     sidecar = json.loads((tmp_path / "cuts.bw.json").read_text())
     n_distinct = len(set(rows)) - 1
-    assert sidecar["fragments"] == {
-        "rows": len(rows),
-        "excluded": 1,
-        "duplicates_removed": len(rows) - 1 - n_distinct,
-        "fragments": n_distinct,
-        "distinct": n_distinct,
-    }
+    assert sidecar["files"] == [
+        {
+            "file": "f.bed",
+            "format": "BED3",
+            "tn5_shift": "+0/-0",
+            "rows": len(rows),
+            "left_out": {"excluded_contigs": 1, "duplicates_by_position": len(rows) - 1 - n_distinct},
+            "used": n_distinct,
+            "distinct": n_distinct,
+            "ends_per_row": 2,
+        }
+    ]
+    assert (sidecar["duplicates"], sidecar["min_mapq"], sidecar["improper_pairs"]) == ("auto", 30, "remove")
     assert sidecar["cuts"] + sidecar["cuts_off_contig"] == 2 * n_distinct
     assert (sidecar["unit"], sidecar["gaps"], sidecar["resolution_bp"]) == ("cuts", "zero", 1)
     assert (sidecar["tn5_shift_declared"], sidecar["tn5_shift_target"]) == ("+0/-0", "+4/-4")
@@ -128,7 +135,7 @@ def test_cuts_off_the_contig_are_counted(tmp_path, genome, caplog):
     assert_track(tmp_path / "cuts.bw", counts_by_loop(set(rows), plus=0, minus=0))
     assert counts.cuts_off_contig == 1
     assert "1 cuts beyond the end" in caplog.text
-    assert "50 duplicates left out" in caplog.text
+    assert "left out: 50 with the ends of another row" in caplog.text
 
 
 def test_tenx_rows_count_once_each(tmp_path, genome):
@@ -165,13 +172,13 @@ def test_excluded_contigs_are_not_in_the_track(tmp_path, genome):
 def test_a_ready_track_is_copied(tmp_path, genome, name):
     expected = counts_by_loop(random_rows())
     atac = write_bigwig(tmp_path / name, expected)
-    assert is_bigwig(atac)
+    assert tell_format(atac) == "bigWig"
     counts = cuts(atac, genome, tmp_path / "cuts.bw", tn5_shift="+4/-4")
     assert_track(tmp_path / "cuts.bw", expected)
     assert counts.cuts == sum(array.sum() for array in expected.values())
-    assert counts.fragments is None
+    assert [file.ends_per_row for file in counts.files] == [0]
     again = cuts(tmp_path / "cuts.bw", genome, tmp_path / "again.bw", tn5_shift="+4/-4")
-    assert again == counts
+    assert (again.cuts, again.largest) == (counts.cuts, counts.largest)
     assert (tmp_path / "again.bw").read_bytes() == (tmp_path / "cuts.bw").read_bytes()
 
 
@@ -234,9 +241,9 @@ def test_empty_and_false_tracks_are_refused(tmp_path, genome):
     empty = write_bigwig(tmp_path / "empty.bw", {})
     with pytest.raises(InputError, match="empty track: no base has data"):
         cuts(empty, genome, tmp_path / "cuts.bw", tn5_shift="+4/-4")
-    (tmp_path / "text.bw").write_text("chr1\t1\t50\n" * 100)
+    (tmp_path / "half.bw").write_bytes(empty.read_bytes()[:80])
     with pytest.raises(InputError, match="cannot be read as bigWig"):
-        cuts(tmp_path / "text.bw", genome, tmp_path / "cuts.bw", tn5_shift="+4/-4")
+        cuts(tmp_path / "half.bw", genome, tmp_path / "cuts.bw", tn5_shift="+4/-4")
     with pytest.raises(InputError, match="file does not exist"):
         cuts(tmp_path / "none", genome, tmp_path / "cuts.bw", tn5_shift="+4/-4")
     assert not list(tmp_path.glob("*cuts.bw*"))
@@ -270,5 +277,5 @@ def test_yeast_cuts_equal_the_published_track_at_every_base(tmp_path):
         wanted = bbi.fetch(str(expected), chrom, 0, length, missing=0)
         assert np.array_equal(bbi.fetch(str(tmp_path / "cuts.bw"), chrom, 0, length, missing=0), wanted)
     assert counts.cuts == 192_696
-    assert (counts.fragments.rows, counts.fragments.distinct) == (98_822, 96_348)
+    assert (counts.files[0].rows, counts.files[0].distinct) == (98_822, 96_348)
     assert (tmp_path / "cuts.bw").stat().st_size <= expected.stat().st_size

@@ -121,7 +121,8 @@ def test_interrupt_is_no_bug(run):
     [
         ((), "VERB"),
         (("fly",), "invalid choice: 'fly'"),
-        (("cuts", "--atac"), "expected one argument"),
+        (("cuts", "--genome"), "expected one argument"),
+        (("cuts", "--atac"), "expected at least one argument"),
         (("simulate", "--output", "x", "--seed", "one"), "--seed: invalid integer value: 'one'"),
         (("simulate", "--output", "x", "--seed", "-1"), "--seed: -1 is less than 0"),
         (("train", "--threads", "0"), "--threads: 0 is less than 1"),

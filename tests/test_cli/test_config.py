@@ -190,7 +190,7 @@ def test_a_shift_is_declared_or_left_to_the_data(sheet, tmp_path, shift):
     good["runs"] = {"models": ["a"], "folds": ["f1"]}
     assert jsonschema.Draft202012Validator(SCHEMA).is_valid(good | {"tn5_shift": shift})
     samples = sheet(f"{COLUMNS}\ttn5_shift", f"one\t{tmp_path}/g.fa\ta.bed\tp.bed\t{shift}")
-    assert samples["one"].tn5_shift == shift
+    assert samples["one"].tn5_shift == [shift]
 
 
 def test_sample_table(sheet, tmp_path):
@@ -206,12 +206,12 @@ def test_sample_table(sheet, tmp_path):
     one, two, demo = samples.values()
     assert one.files == {
         "genome": f"{tmp_path}/g.fa",
-        "atac": f"{tmp_path}/a.bed",
+        "atac": [f"{tmp_path}/a.bed"],
         "peaks": f"{tmp_path}/p.bed",
     }
     assert one.tracks == {"h3": f"{tmp_path}/t.bw", "dnase": f"{tmp_path}/t.bw:zero"}
     assert one.track_files == [f"{tmp_path}/t.bw"] * 2
-    assert (one.tn5_shift, two.tn5_shift, two.files["genome"]) == ("+4/-5", "+0/-0", f"{tmp_path}/g.fa")
+    assert (one.tn5_shift, two.tn5_shift, two.files["genome"]) == (["+4/-5"], ["+0/-0"], f"{tmp_path}/g.fa")
     assert demo.is_planted and not one.is_planted
     assert demo.files["exclusion_list"] == "results/demo/data/simulated/exclusion.bed"
 
@@ -254,12 +254,43 @@ def test_sample_table(sheet, tmp_path):
         ([COLUMNS, 'a\t"g.fa\ta.bed\tp.bed', "b\tg.fa\ta.bed\tp.bed"], "line 2: quotes do not match"),
         ([f"{COLUMNS}\tpeaks", "a\tg.fa\ta.bed\tp.bed\tp.bed"], "line 1: column 'peaks' appears twice"),
         ([COLUMNS + "\ttn5_shift", "a\tg.fa\ta.bed\tp.bed\t4"], "line 2: tn5_shift: got '4'; wanted: Shift"),
+        ([COLUMNS, "a\tg.fa\ta.bed,none.bed\tp.bed"], "none.bed: file does not exist"),
+        ([COLUMNS, "a\tg.fa\ta.bed,a.bed\tp.bed"], "line 2: atac: {folder}/a.bed appears twice"),
+        ([COLUMNS, "a\tg.fa\ta.bed,,g.fa\tp.bed"], "line 2: atac: got 'a.bed,,g.fa'; wanted: BAM"),
+        (
+            [COLUMNS + "\ttn5_shift", "a\tg.fa\ta.bed,t.bw\tp.bed\t+0/-0,+4/-5"],
+            "line 2: tn5_shift: a.bed is declared as shifted by +0/-0, t.bw by +4/-5: replicates",
+        ),
+        (
+            [COLUMNS + "\ttn5_shift", "a\tg.fa\tg.fa,a.bed,t.bw\tp.bed\tauto,+0/-0,+4/-5"],
+            "line 2: tn5_shift: a.bed is declared as shifted by +0/-0, t.bw by +4/-5: replicates",
+        ),
+        (
+            [COLUMNS + "\ttn5_shift", "a\tg.fa\ta.bed\tp.bed\t+0/-0,autos"],
+            "line 2: tn5_shift: got '+0/-0,autos'; wanted: Shift",
+        ),
+        (
+            [COLUMNS + "\ttn5_shift", "a\tg.fa\ta.bed\tp.bed\t+0/-0,+4/-5"],
+            "line 2: tn5_shift: 2 shifts for 1 files",
+        ),
     ],
 )
-def test_sample_table_mistakes(sheet, lines, words):
+def test_sample_table_mistakes(sheet, tmp_path, lines, words):
     with pytest.raises(InputError) as caught:
         sheet(*lines)
-    assert words in str(caught.value)
+    assert words.replace("{folder}", str(tmp_path)) in str(caught.value)
+
+
+def test_replicates_are_paths_separated_by_commas(sheet, tmp_path):
+    (one,) = sheet(f"{COLUMNS}\ttn5_shift", "one\tg.fa\ta.bed, t.bw\tp.bed\t+4/-4,+4/-4").values()
+    assert one.files["atac"] == [f"{tmp_path}/a.bed", f"{tmp_path}/t.bw"]
+    assert one.tn5_shift == ["+4/-4", "+4/-4"]
+
+
+def test_each_replicate_may_be_left_to_the_data(sheet):
+    for shifts in ("auto,+4/-4", "+4/-4,auto", "auto,auto"):
+        (one,) = sheet(f"{COLUMNS}\ttn5_shift", f"one\tg.fa\ta.bed,t.bw\tp.bed\t{shifts}").values()
+        assert one.tn5_shift == shifts.split(",")
 
 
 def test_a_table_from_a_spreadsheet(sheet, tmp_path):

@@ -258,13 +258,15 @@ BAD = {
     "fragments with spaces": Bad(
         "cuts", rewrite("fragments", "chr1 5 90\n"), ["line 1", "spaces instead of tabs"]
     ),
-    "tagAlign for fragments": Bad(
-        "cuts", rewrite("fragments", "chr1\t5\t40\tN\t1000\t+\n"), ["line 1", "tagAlign"]
+    "BED6 without strands for fragments": Bad(
+        "cuts", rewrite("fragments", "chr1\t5\t40\tN\t1000\t.\n"), ["line 1", "no strand"]
     ),
     "fragments with a header": Bad(
         "cuts", rewrite("fragments", "chrom\tstart\tend\nchr1\t5\t90\n"), ["line 1", "start"]
     ),
-    "a BAM for fragments": Bad("cuts", rewrite("fragments", gzip.compress(b"BAM\x01...\n")), ["alignments"]),
+    "no BAM behind the name of its format": Bad(
+        "cuts", rewrite("fragments", gzip.compress(b"BAM\x01...\n")), ["alignments cannot be read"]
+    ),
     "fragment beyond its contig": Bad(
         "preflight", add_row("fragments", "chr2", 17_990, 18_012), ["18012", "chr2", "18011", "line"]
     ),

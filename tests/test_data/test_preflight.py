@@ -1,12 +1,13 @@
 """Preflight: the numbers it reports, counted again slowly from what the files were made of."""
 
+import gzip
 import json
 import logging
 from dataclasses import asdict
 
 import pytest
 
-from gatescope.atac.fragments import read_fragments
+from gatescope.atac.fragments import read_rows
 from gatescope.data.preflight import RunSize, predict_cost, preflight
 from gatescope.data.simulate import simulate
 from gatescope.errors import InputError
@@ -93,6 +94,32 @@ def test_the_shift_of_the_data_is_reported(tiny_inputs, tmp_path, caplog):
     )
 
 
+def test_replicates_are_judged_one_by_one(tmp_path):
+    simulate(tmp_path / "planted", contigs=3, contig_bp=30_000)
+    genome, atac, peaks = (
+        tmp_path / "planted" / name for name in ("genome.fa", "fragments.tsv.gz", "peaks.narrowPeak")
+    )
+    with gzip.open(atac, "rt") as file:
+        rows = [line.split("\t")[:3] for line in file if line[0] != "#"]
+    write_rows(tmp_path / "two.bed", rows)
+    options = {"folds": {"f1": {"test": ["planted1"], "valid": ["planted2"]}}, "window_bp": 256}
+    both, output = [atac, tmp_path / "two.bed"], tmp_path / "p.json"
+    preflight(genome, both, peaks, output, tn5_shift=["auto", "+0/-0"], **options)
+    found = json.loads(output.read_text())["atac"]
+    assert (found["kind"], found["tn5_shift"]) == ("10x, BED3", "+0/-0")
+    shifts = found["tn5_shift_evidence"]
+    assert (shifts["declared"], shifts["used"], shifts["detected"]) == (["auto", "+0/-0"], "+0/-0", "+0/-0")
+    assert [each["source"] for each in shifts["files"]] == ["fragments.tsv.gz", "two.bed"]
+    assert shifts["files"][0]["evidence"] == shifts["files"][1]["evidence"]
+    assert "fragments.tsv.gz: " in shifts["sentence"] and ". two.bed: " in shifts["sentence"]
+    narrow = [(name, int(start) + 4, int(end) - 5) for name, start, end in rows if int(end) - int(start) > 20]
+    write_rows(tmp_path / "two.bed", narrow)
+    output.unlink()
+    with pytest.raises(InputError, match=r"fragments\.tsv\.gz, but by \+4/-5 in .*two\.bed"):
+        preflight(genome, both, peaks, output, tn5_shift="auto", **options)
+    assert not output.exists()
+
+
 def test_parts_of_a_fold_add_up(tiny_inputs):
     folds = {"a": {"test": ["chr3"], "valid": ["chr4"]}, "b": {"test": ["chr1"], "valid": ["chr2"]}}
     found = run(tiny_inputs, folds=folds)
@@ -132,8 +159,8 @@ def test_it_says_what_it_found_and_warns_of_peaks_from_elsewhere(tiny_inputs, ca
 def test_fragments_are_read_once(tiny_inputs, monkeypatch):
     calls = []
     monkeypatch.setattr(
-        "gatescope.data.preflight.read_fragments",
-        lambda *given: calls.append(given) or read_fragments(*given),
+        "gatescope.atac.cuts.read_rows",
+        lambda *given: calls.append(given) or read_rows(*given),
     )
     run(tiny_inputs)
     assert len(calls) == 1

@@ -24,6 +24,8 @@ rule cuts:
     params:
         tn5_shift=tn5_shift,
         duplicates=config["duplicates"],
+        min_mapq=config["min_mapq"],
+        improper_pairs=config["improper_pairs"],
         exclude_contigs=config["exclude_contigs"],
         stage_version=STAGE_VERSIONS["cuts"],
     shell:
@@ -33,6 +35,8 @@ rule cuts:
             --genome {input.genome:q} \
             --tn5-shift {params.tn5_shift:q} \
             --duplicates {params.duplicates:q} \
+            --min-mapq {params.min_mapq:q} \
+            --improper-pairs {params.improper_pairs:q} \
             --exclude-contigs {params.exclude_contigs:q} \
             --output {output.track:q} \
             --log {log:q}

@@ -107,7 +107,7 @@ def named_tracks(wildcards):
 
 
 def tn5_shift(wildcards):
-    """Return the shift that a sample's fragments already carry."""
+    """Return the shift that a sample's reads already carry, or one for each file."""
     return SAMPLES[wildcards.sample].tn5_shift
 
 

@@ -73,6 +73,8 @@ rule preflight:
         folds=json.dumps(FOLDS),
         tn5_shift=tn5_shift,
         duplicates=config["duplicates"],
+        min_mapq=config["min_mapq"],
+        improper_pairs=config["improper_pairs"],
         exclude_contigs=config["exclude_contigs"],
         window_bp=config["windows"]["window_bp"],
         max_unknown_fraction=config["windows"]["max_unknown_fraction"],
@@ -88,6 +90,8 @@ rule preflight:
             --folds {params.folds:q} \
             --tn5-shift {params.tn5_shift:q} \
             --duplicates {params.duplicates:q} \
+            --min-mapq {params.min_mapq:q} \
+            --improper-pairs {params.improper_pairs:q} \
             --exclude-contigs {params.exclude_contigs:q} \
             --window-bp {params.window_bp:q} \
             --max-unknown-fraction {params.max_unknown_fraction:q} \

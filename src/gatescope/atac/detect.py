@@ -4,7 +4,8 @@ Tn5 joins both strands of DNA at one site, 9 bp apart, and treats them alike: th
 cut read the same on both strands. Around raw read ends this palindrome is centred 4 bp inside each read; a
 shift that was added to the ends moves the centre by as much, on each strand by itself.
 
-Public names: `detect_shift`, `judge_tally`, `ShiftFinding`, `compare_shifts`, `CANDIDATES`, `AXES`, `LAGS`.
+Public names: `detect_shift`, `judge_tally`, `ShiftFinding`, `compare_shifts`, `CONVENTIONS`, `CANDIDATES`, `AXES`,
+`LAGS`.
 """
 
 import logging

@@ -3,8 +3,8 @@
 Both strands are read in the direction of the read: offset 0 is the read's first base, offset 1 the next one
 inside the fragment; around - ends the sequence is reverse-complemented.
 
-Public names: `StrandEnds`, `EndTally`, `OFFSETS`, `FLANK_BP`, `STRANDS`, `tally_ends`, `composition`, `contrast`,
-`information`.
+Public names: `StrandEnds`, `EndTally`, `OFFSETS`, `FLANK_BP`, `STRANDS`, `tally_ends`, `share_of_ends`, `composition`,
+`contrast`, `information`.
 """
 
 from collections.abc import Iterable, Mapping
@@ -88,7 +88,7 @@ def tally_ends(
     counts = np.zeros((-(-total_bp // block_bp), len(STRANDS), len(OFFSETS), UNKNOWN + 1), np.int64)
     used = [0, 0]
     for contig, both in ends:
-        most = -(-_MOST_ENDS * lengths[contig] // total_bp)
+        most = share_of_ends(lengths[contig], total_bp)
         picked = [_pick(positions, lengths[contig], most) for positions in both]
         if not any(map(len, picked)):
             continue
@@ -102,9 +102,14 @@ def tally_ends(
     return EndTally(counts[..., :UNKNOWN], (used[0], used[1]))
 
 
+def share_of_ends(length_bp: int, total_bp: int) -> int:
+    """Return how many ends of each strand `tally_ends` needs of a contig; it looks at less than twice as many."""
+    return -(-_MOST_ENDS * length_bp // total_bp)
+
+
 def _pick(positions: NDArray[np.integer], length: int, most: int) -> NDArray[np.int64]:
     """Return some of the different positions on the contig, sorted."""
-    positions = np.asarray(positions, np.int64)[:: max(1, len(positions) // most)]
+    positions = np.asarray(positions[:: max(1, len(positions) // most)], np.int64)
     return np.unique(positions[(positions >= 0) & (positions < length)])
 
 

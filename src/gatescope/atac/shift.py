@@ -62,6 +62,11 @@ class Tn5Shift:
             )
         return shift
 
+    @property
+    def narrowed_bp(self) -> int:
+        """By how much fragments became shorter; not negative."""
+        return max(0, self.plus - self.minus)
+
     def __str__(self) -> str:
         return f"+{self.plus}/-{-self.minus}".replace("+-", "-").replace("--", "+")
 

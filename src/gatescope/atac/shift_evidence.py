@@ -1,6 +1,6 @@
 """Which shift is used, and what do the data say to that? Declared and detected shift side by side, kept as a file.
 
-Public names: `judge_shift`, `ShiftJudgement`, `write_shift_evidence`, `EVIDENCE_NAMES`.
+Public names: `judge_shift`, `ShiftJudgement`, `settle_shifts`, `SampleShift`, `write_shift_evidence`, `EVIDENCE_NAMES`.
 """
 
 import logging
@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from gatescope.atac.detect import AXES, CANDIDATES, LAGS, ShiftFinding, detect_shift
+from gatescope.atac.detect import AXES, CANDIDATES, LAGS, ShiftFinding, compare_shifts, detect_shift
 from gatescope.atac.preference import OFFSETS, STRANDS, StrandEnds, information
 from gatescope.atac.shift import AUTO, Tn5Shift
-from gatescope.atac.shift_figure import draw_finding, draw_nothing
+from gatescope.atac.shift_figure import Block, draw_shifts
 from gatescope.errors import InputError
 from gatescope.files import write_json
 from gatescope.genome.fasta import Genome
@@ -71,6 +71,11 @@ class ShiftJudgement:
             f" declare tn5_shift {self.finding.shift} unless you know better (`cuts` draws {EVIDENCE_NAMES[1]})"
         )
 
+    @property
+    def detected(self) -> str | None:
+        """What was found; None where the data do not tell."""
+        return str(self.finding.shift) if self.finding and self.finding.shift else None
+
     def summary(self) -> dict[str, Any]:
         """Return what goes into a JSON file: the shifts and the evidence in numbers."""
         found = self.finding
@@ -87,10 +92,100 @@ class ShiftJudgement:
         return {
             "declared": AUTO if self.declared is None else str(self.declared),
             "used": str(self.used),
-            "detected": str(found.shift) if found and found.shift else None,
+            "detected": self.detected,
             "sentence": self.sentence,
             "evidence": numbers,
         }
+
+    def record(self) -> dict[str, Any]:
+        """Return `summary` with the name of the file, the scores of every shift and the base frequencies."""
+        details = {} if self.finding is None else _details(self.finding)
+        return {"source": self.source, **self.summary(), **details}
+
+
+@dataclass(frozen=True)
+class SampleShift:
+    """Hold what was judged of each file of a sample; all carry one shift. Made by `settle_shifts`.
+
+    Attributes
+    ----------
+    files : tuple of ShiftJudgement
+        In the order given.
+    """
+
+    files: tuple[ShiftJudgement, ...]
+
+    @property
+    def used(self) -> Tn5Shift:
+        """The shift that the ends of every file are taken to carry."""
+        return self.files[0].used
+
+    @property
+    def declared(self) -> str | list[str]:
+        """What was declared, ``auto`` included; one per file where these differ."""
+        told = [AUTO if each.declared is None else str(each.declared) for each in self.files]
+        return told if len(set(told)) > 1 else told[0]
+
+    @property
+    def detected(self) -> str | list[str | None] | None:
+        """What was found, None where the data do not tell; one per file where these differ."""
+        found = [each.detected for each in self.files]
+        return found if len(set(found)) > 1 else found[0]
+
+    @property
+    def sentence(self) -> str:
+        """Say it for a person, file by file if there are several."""
+        if len(self.files) == 1:
+            return self.files[0].sentence
+        return ". ".join(f"{each.source}: {each.sentence}" for each in self.files)
+
+    def summary(self) -> dict[str, Any]:
+        """Return what goes into a JSON file: of one file its summary, of several one for each below ``files``."""
+        if len(self.files) == 1:
+            return self.files[0].summary()
+        return {**self._head(), "files": [{"source": each.source, **each.summary()} for each in self.files]}
+
+    def record(self) -> dict[str, Any]:
+        """Return `summary` with the scores of every shift and the base frequencies of each file."""
+        if len(self.files) == 1:
+            return self.files[0].record()
+        return {**self._head(), "files": [each.record() for each in self.files]}
+
+    def _head(self) -> dict[str, Any]:
+        return {
+            "declared": self.declared,
+            "used": str(self.used),
+            "detected": self.detected,
+            "sentence": self.sentence,
+        }
+
+
+def settle_shifts(judged: Mapping[str, ShiftJudgement]) -> SampleShift:
+    """Make sure that all files of a sample carry the same shift.
+
+    Parameters
+    ----------
+    judged : mapping of str to ShiftJudgement
+        By path, at least one.
+
+    Raises
+    ------
+    InputError
+        If two files do not; it names the two. Where a shift is declared, the data are not asked.
+    """
+    compare_shifts(
+        {path: each.finding for path, each in judged.items() if each.finding and each.declared is None}
+    )
+    first, one = next(iter(judged.items()))
+    for path, other in judged.items():
+        if other.used != one.used:
+            raise InputError(
+                f"{first} is {_origin(one)} shifted by {one.used}, {path} {_origin(other)} by {other.used}:"
+                " replicates of one sample must carry the same shift",
+                where="tn5_shift",
+                remedy="declare what is right, make the files alike, or give them as two samples",
+            )
+    return SampleShift(tuple(judged.values()))
 
 
 def judge_shift(
@@ -130,16 +225,16 @@ def judge_shift(
     return judgement
 
 
-def write_shift_evidence(judgement: ShiftJudgement, folder: Path | str) -> None:
+def write_shift_evidence(shifts: SampleShift, folder: Path | str) -> None:
     """Write ``tn5_shift.json`` and ``tn5_shift.svg``; see docs/formats.md."""
     table, figure = (Path(folder) / name for name in EVIDENCE_NAMES)
-    details = {} if judgement.finding is None else _details(judgement.finding)
-    head = {"stage_version": STAGE_VERSIONS["cuts"], "source": judgement.source}
-    write_json(table, {**head, **judgement.summary(), **details})
-    if judgement.finding is None:
-        draw_nothing(judgement.sentence, figure)
-    else:
-        draw_finding(judgement.finding, judgement.declared, judgement.source, figure)
+    write_json(table, {"stage_version": STAGE_VERSIONS["cuts"], **shifts.record()})
+    blocks = [Block(each.source, each.declared, each.finding, each.sentence) for each in shifts.files]
+    draw_shifts(blocks, figure)
+
+
+def _origin(judgement: ShiftJudgement) -> str:
+    return "found to be" if judgement.declared is None else "declared as"
 
 
 def _found(finding: ShiftFinding | None, where: Path | str) -> Tn5Shift:
@@ -149,7 +244,7 @@ def _found(finding: ShiftFinding | None, where: Path | str) -> Tn5Shift:
         raise InputError(
             "tn5_shift auto needs the ends of + and - reads, and this track holds both together",
             where=where,
-            remedy="give fragments, or declare +4/-4 if each count lies at the centre of the duplication",
+            remedy="give reads or fragments, or declare +4/-4 if each count lies at the centre of the duplication",
         )
     if finding.shift is None:
         raise InputError(

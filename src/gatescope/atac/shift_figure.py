@@ -1,16 +1,19 @@
 """How does the evidence for a shift look? The bases around the ends of both strands, and the score of each shift.
 
-Public names: `draw_finding`, `draw_nothing`.
+Public names: `draw_shifts`, `Block`.
 """
 
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.patches import PathPatch
 from matplotlib.textpath import TextPath
-from matplotlib.transforms import Affine2D
+from matplotlib.transforms import Affine2D, Bbox
 from numpy.typing import NDArray
 
 from gatescope.atac.detect import AXES, CANDIDATES, ShiftFinding
@@ -27,29 +30,99 @@ _HINT = (
     "Tn5 treats both strands alike: around the dashed centre, letters mirror each other, A as T and C as G"
 )
 _TITLE = {"fontsize": 9.5, "fontweight": "bold", "loc": "left"}
+#: Heights of the rows of a block: what it says, + ends, - ends, scores.
+_BLOCK_IN = (0.9, 2.3, 2.3, 2.9)
 _LEAST_HEIGHT = 0.5  # log2; noise is not blown up
 _FONT = FontProperties(family="DejaVu Sans", weight="bold")
 
 
-def draw_finding(finding: ShiftFinding, declared: Tn5Shift | None, source: str, path: Path | str) -> None:
-    """Draw the preference around + and - ends, the score of each shift of a strand, and that of each pair.
+class Block(NamedTuple):
+    """Say what is drawn of one file.
+
+    Attributes
+    ----------
+    source : str
+        Name of the file, for the title.
+    declared : Tn5Shift or None
+        Marked beside the one found.
+    finding : ShiftFinding or None
+    sentence : str
+        Takes the place of the drawing where there is no finding.
+    """
+
+    source: str
+    declared: Tn5Shift | None
+    finding: ShiftFinding | None
+    sentence: str
+
+
+def draw_shifts(blocks: Sequence[Block], path: Path | str) -> None:
+    """Draw for each file the preference around + and - ends, the score of each shift of a strand, and of each pair.
 
     Parameters
     ----------
-    finding : ShiftFinding
-    declared : Tn5Shift or None
-        Marked beside the one found.
-    source : str
-        Name of the file, for the title.
+    blocks : sequence of Block
+        One file each, drawn below each other.
     path : Path or str
         SVG or PNG file.
     """
-    figure, axes = new_figure(3, 2, width_in=7.6, height_in=8.4, height_ratios=[1, 1, 1.25])
+    if len(blocks) == 1:
+        _draw_one(blocks[0], path)
+        return
+    heights = [_BLOCK_IN if block.finding else _BLOCK_IN[:1] for block in blocks]
+    rows = [row_in for height in heights for row_in in height]
+    figure, axes = new_figure(len(rows), 2, width_in=7.6, height_in=sum(rows), height_ratios=rows)
+    for block, height in zip(blocks, heights, strict=True):
+        _write_title(axes[0], block)
+        if block.finding:
+            _draw_finding(axes[1 : len(height)], block.finding, block.declared)
+        axes = axes[len(height) :]
+    _freeze_layout(figure)
+    save_figure(figure, path)
+
+
+def _freeze_layout(figure: Figure) -> None:
+    """Round the places of axes: with so many, the solver's last digits differ between runs, and so would the bytes."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for axis in figure.axes:
+        axis.set_position(Bbox(axis.get_position(original=True).get_points().round(6)))
+
+
+def _draw_one(block: Block, path: Path | str) -> None:
+    """Draw the figure of a sample of one file."""
+    if block.finding is None:
+        figure, axes = new_figure(height_in=1.2)
+        axes[0, 0].axis("off")
+        axes[0, 0].text(0, 0.5, "\n".join(textwrap.wrap(block.sentence, 90)), va="center", color=INK)
+    else:
+        figure, axes = new_figure(3, 2, width_in=7.6, height_in=8.4, height_ratios=[1, 1, 1.25])
+        _draw_finding(axes, block.finding, block.declared)
+        title = _title(block.finding, block.declared, block.source)
+        figure.suptitle(title, x=0.01, ha="left", fontsize=10, color=INK)
+    save_figure(figure, path)
+
+
+def _write_title(axes, block: Block) -> None:
+    """Write over a row what the block below says, or why there is none."""
+    axis, neighbour = axes
+    neighbour.remove()
+    axis.set_subplotspec(axis.get_gridspec()[axis.get_subplotspec().rowspan.start, :])
+    axis.axis("off")
+    if block.finding is None:
+        text = "\n".join([f"{block.source}:", *textwrap.wrap(block.sentence, 105)])
+    else:
+        text = _title(block.finding, block.declared, block.source)
+    axis.text(0, 0, text, transform=axis.transAxes, va="bottom", fontsize=10, color=INK)
+
+
+def _draw_finding(axes, finding: ShiftFinding, declared: Tn5Shift | None) -> None:
+    """Draw a finding on (3, 2) axes."""
     enrichment = _enrichment(finding.frequencies)
     highest = max(_LEAST_HEIGHT, float(np.abs(_stacks(enrichment)).max()))
     for strand, (axis, neighbour) in enumerate(axes[:2]):
         neighbour.remove()
-        axis.set_subplotspec(axis.get_gridspec()[strand, :])
+        axis.set_subplotspec(axis.get_gridspec()[axis.get_subplotspec().rowspan.start, :])
         _draw_letters(axis, enrichment[strand])
         axis.set(xlim=(_SHOWN_BP[0] - 0.5, _SHOWN_BP[1] + 0.5), ylim=(-1.15 * highest, 1.15 * highest))
         _draw_ends(axis, finding, strand)
@@ -58,16 +131,6 @@ def draw_finding(finding: ShiftFinding, declared: Tn5Shift | None, source: str, 
     axes[1, 0].set_xlabel(_AXIS if finding.shift is None else f"{_AXIS}\n{_HINT}")
     _draw_own_scores(axes[2, 0], finding)
     _draw_pairs(axes[2, 1], finding, declared)
-    figure.suptitle(_title(finding, declared, source), x=0.01, ha="left", fontsize=10, color=INK)
-    save_figure(figure, path)
-
-
-def draw_nothing(sentence: str, path: Path | str) -> None:
-    """Write a figure that says why there is none."""
-    figure, axes = new_figure(height_in=1.2)
-    axes[0, 0].axis("off")
-    axes[0, 0].text(0, 0.5, "\n".join(textwrap.wrap(sentence, 90)), va="center", color=INK)
-    save_figure(figure, path)
 
 
 def _title(finding: ShiftFinding, declared: Tn5Shift | None, source: str) -> str:

@@ -214,12 +214,13 @@ def track_table(tracks: Sequence[tuple[str, str, str]]) -> Table:
 def _atac(atac: Record) -> tuple[str, str]:
     """Say what kind of data there is, and how much."""
     cuts = f"{atac['cuts']:,.0f} cuts"
-    if atac["fragments"] is None:
-        return cuts, "counted before, from a bigWig"
-    return (
-        cuts,
-        f"two per fragment: {atac['fragments']:,} fragments, {atac['distinct_fragments']:,} of them distinct",
-    )
+    words = []
+    if atac["fragments"] is not None:
+        distinct = f"{atac['distinct_fragments']:,} of them distinct"
+        words.append(f"two per fragment: {atac['fragments']:,} fragments, {distinct}")
+    if atac["reads"] is not None:
+        words.append(f"one per read: {atac['reads']:,} reads ({atac['kind']})")
+    return cuts, "; ".join(words) or "counted before, from a bigWig"
 
 
 def _share(value: float) -> str:

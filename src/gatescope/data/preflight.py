@@ -5,20 +5,17 @@ Public names: `preflight`, `RunSize`, `Cost`, `predict_cost`.
 
 import logging
 import shutil
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
-from gatescope.atac.bigwig import check_bigwig_contigs, read_bigwig
-from gatescope.atac.cuts import cuts, is_bigwig, refuse_no_cuts, strand_ends
-from gatescope.atac.fragments import Duplicates, read_fragments
-from gatescope.atac.shift import Tn5Shift, parse_declared
-from gatescope.atac.shift_evidence import judge_shift
+from gatescope.atac.bigwig import check_bigwig_contigs
+from gatescope.atac.cuts import Paths, Shifts, open_cuts
+from gatescope.atac.ends import Duplicates, FileCounts, ReadFilter
 from gatescope.config import read_section
 from gatescope.data.inputs import (
     TrackSource,
@@ -140,15 +137,17 @@ def predict_cost(
 
 def preflight(
     genome: Path | str,
-    atac: Path | str,
+    atac: Paths,
     peaks: Path | str,
     output: Path | str,
     *,
     folds: Mapping[str, Any],
     exclusion_list: Path | str | None = None,
     tracks: Mapping[str, str | Path] | None = None,
-    tn5_shift: str = "+0/-0",
+    tn5_shift: Shifts = "+0/-0",
     duplicates: Duplicates = "auto",
+    min_mapq: int = 30,
+    improper_pairs: Literal["remove", "keep"] = "remove",
     exclude_contigs: Iterable[str] = (),
     window_bp: int = 1500,
     max_unknown_fraction: float = 0.1,
@@ -162,8 +161,8 @@ def preflight(
     ----------
     genome : path
         FASTA.
-    atac : path
-        Fragments, or a bigWig of cut counts.
+    atac : path, or a sequence of paths
+        Reads, fragments, or a bigWig of cut counts, as in `gatescope.atac.cuts.cuts`; several are replicates.
     peaks : path
         BED3+ or narrowPeak.
     output : path
@@ -174,10 +173,10 @@ def preflight(
         BED.
     tracks : mapping, optional
         Extra input tracks, name -> bigWig path, or ``path:zero`` where a missing value means 0.
-    tn5_shift : str
+    tn5_shift : str, or one for each file
         Shift that is already in the ATAC file, such as ``+0/-0``; ``auto`` takes what the data say.
-    duplicates : {"auto", "keep", "remove"}
-        As in `gatescope.atac.fragments.read_fragments`.
+    duplicates, min_mapq, improper_pairs
+        As in `gatescope.atac.ends.ReadFilter`.
     exclude_contigs : iterable of str
         Contigs to leave out.
     window_bp : int
@@ -195,7 +194,7 @@ def preflight(
         no cut on any contig; for ``auto``, if the data do not tell their shift.
     """
     funnel, exclude_contigs = Funnel(), tuple(exclude_contigs)
-    declared, sources = parse_declared(tn5_shift), track_sources(tracks)
+    keep, sources = ReadFilter(duplicates, min_mapq, improper_pairs), track_sources(tracks)
     land = read_landscape(genome, peaks, exclusion_list, exclude_contigs, funnel)
     splits = read_folds(folds, land.lengths)
     sizes = _read_sizes(runs, splits)
@@ -207,7 +206,7 @@ def preflight(
         "stage_version": STAGE_VERSIONS["preflight"],
         "inputs": _list_inputs(genome, atac, peaks, exclusion_list, sources),
         "genome": _describe_genome(land, sources),
-        "atac": _describe_atac(Path(atac), Path(genome), land, declared, duplicates, exclude_contigs),
+        "atac": _describe_atac(atac, genome, land, tn5_shift, keep, exclude_contigs),
         "peaks": _describe_peaks(land, usable),
         "filters": funnel.rows,
         "folds": {name: _describe_fold(fold, land, usable) for name, fold in splits.items()},
@@ -229,13 +228,20 @@ def _read_sizes(runs: Iterable[Mapping[str, Any]], folds: Mapping[str, Fold]) ->
 
 def _list_inputs(
     genome: Path | str,
-    atac: Path | str,
+    atac: Paths,
     peaks: Path | str,
     exclusion_list: Path | str | None,
     sources: list[TrackSource],
 ) -> dict[str, str]:
     """Return the path of each input, as given."""
-    paths = {"genome": genome, "atac": atac, "peaks": peaks, "exclusion_list": exclusion_list}
+    several = (
+        {"atac": atac}
+        if isinstance(atac, (str, Path))
+        else {
+            f"atac {number}" if len(atac) > 1 else "atac": path for number, path in enumerate(atac, start=1)
+        }
+    )
+    paths = {"genome": genome, **several, "peaks": peaks, "exclusion_list": exclusion_list}
     paths |= {f"track {source.name}": source.path for source in sources}
     return {role: str(path) for role, path in paths.items() if path is not None}
 
@@ -262,53 +268,38 @@ def _describe_genome(land: Landscape, sources: list[TrackSource]) -> dict[str, A
 
 
 def _describe_atac(
-    atac: Path,
-    genome: Path,
+    atac: Paths,
+    genome: Path | str,
     land: Landscape,
-    declared: Tn5Shift | None,
-    duplicates: Duplicates,
+    tn5_shift: Shifts,
+    keep: ReadFilter,
     exclude_contigs: tuple[str, ...],
 ) -> dict[str, Any]:
-    """Count fragments and cuts, and the share of cuts in peaks; compare the shift with what the data say."""
-    if is_bigwig(atac):
-        fragments = distinct = None
-        judged = judge_shift(declared, None, land.genome, land.lengths, atac)
-        total, in_peaks = _count_track(atac, genome, land, judged.used, exclude_contigs)
-    else:
-        read = read_fragments(atac, land.genome.lengths, duplicates, exclude_contigs, genome.name)
-        fragments, distinct = read.counts.fragments, read.counts.distinct
-        judged = judge_shift(declared, strand_ends(read), land.genome, land.lengths, atac)
-        total = in_peaks = 0
-        for contig, (starts, ends) in read.ends.items():
-            positions = np.concatenate(judged.used.cuts(starts, ends))
-            positions = positions[(positions >= 0) & (positions < land.lengths[contig])]
-            total += positions.size
-            in_peaks += int(land.in_peak(contig)[positions].sum())
-    refuse_no_cuts(total, atac)
+    """Count rows and cuts, and the share of cuts in peaks; compare the shift with what the data say."""
+    total = in_peaks = 0
+    with open_cuts(atac, genome, tn5_shift=tn5_shift, keep=keep, exclude_contigs=exclude_contigs) as source:
+        for contig, counts in source.contigs():
+            total += int(counts.sum(dtype=np.int64))
+            in_peaks += int(counts[land.in_peak(contig)].sum(dtype=np.int64))
+        files = source.finish()
     return {
-        "kind": "bigWig" if fragments is None else "fragments",
-        "tn5_shift": str(judged.used),
-        "tn5_shift_evidence": judged.summary(),
-        "fragments": fragments,
-        "distinct_fragments": distinct,
+        "kind": ", ".join(dict.fromkeys(file.format for file in files)),
+        "tn5_shift": str(source.shifts.used),
+        "tn5_shift_evidence": source.shifts.summary(),
+        "fragments": _used(files, 2),
+        "reads": _used(files, 1),
+        "distinct_fragments": _used(files, 2, "distinct"),
+        "files": [asdict(file) for file in files],
         "cuts": total,
         "cuts_per_bp": round(total / sum(land.lengths.values()), 6),
         "frip": round(in_peaks / total, 6),
     }
 
 
-def _count_track(
-    atac: Path, genome: Path, land: Landscape, shift: Tn5Shift, exclude_contigs: tuple[str, ...]
-) -> tuple[int, int]:
-    """Let `cuts` judge a ready track, and count its cuts and those in peaks."""
-    with tempfile.TemporaryDirectory(prefix="gatescope-") as folder:
-        track = Path(folder) / "cuts.bw"
-        total = cuts(atac, genome, track, tn5_shift=shift, exclude_contigs=exclude_contigs).cuts
-        in_peaks = sum(
-            int(read_bigwig(track, contig, missing=0.0)[land.in_peak(contig)].sum(dtype=np.float64))
-            for contig in land.lengths
-        )
-    return total, in_peaks
+def _used(files: Iterable[FileCounts], ends_per_row: int, what: str = "used") -> int | None:
+    """Add up what files of fragments (two ends per row) or of reads (one) hold; None if there are none."""
+    numbers = [getattr(file, what) for file in files if file.ends_per_row == ends_per_row]
+    return sum(numbers) if numbers else None
 
 
 def _describe_peaks(land: Landscape, usable: pd.DataFrame) -> dict[str, Any]:
@@ -340,11 +331,11 @@ def _describe_fold(fold: Fold, land: Landscape, usable: pd.DataFrame) -> dict[st
 def _log_findings(found: dict[str, Any], cost: Cost, output: Path) -> None:
     """Say what was found, one line per subject, and warn where a number is not what good data give."""
     genome, atac, peaks = found["genome"], found["atac"], found["peaks"]
-    fragments = f"{atac['fragments']:,} fragments, " if atac["fragments"] is not None else ""
+    counted = "".join(f"{atac[what]:,} {what}, " for what in ("fragments", "reads") if atac[what] is not None)
     lines = {
         "genome": f"{genome['bp']:,} bp in {len(genome['contigs'])} contigs, "
         f"{genome['unknown_share']:.2%} unknown, GC {genome['gc']:.1%}",
-        "ATAC-seq": f"{fragments}{atac['cuts']:,} cuts, {atac['cuts_per_bp']:.4f} per bp "
+        "ATAC-seq": f"{atac['kind']}: {counted}{atac['cuts']:,} cuts, {atac['cuts_per_bp']:.4f} per bp "
         f"(shift {atac['tn5_shift']})",
         "peaks": f"{peaks['merged']:,} after merging, median {peaks['median_bp']:.0f} bp, "
         f"{peaks['share_of_genome']:.1%} of the genome; {peaks['usable']:,} to train on",

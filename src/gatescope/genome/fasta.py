@@ -1,6 +1,6 @@
 """Which contigs does this genome have, and which bases? FASTA files, plain or compressed, read by pyfaidx.
 
-Public names: `Genome`.
+Public names: `Genome`, `linked_fasta`.
 """
 
 import gzip
@@ -11,6 +11,8 @@ import struct
 import tempfile
 import zlib
 from bisect import bisect_right
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -191,16 +193,9 @@ def _fetch(faidx: Faidx, chrom: str, start: int, end: int) -> str:
 
 def _open_faidx(path: Path, folder: Path) -> Faidx:
     """Open `path` under a name in `folder` that pyfaidx understands, with its own index if that is fresh."""
-    kind = _compression(path)
-    inner = folder / ("genome.fa.gz" if kind == "bgzip" else "genome.fa")
+    kind, inner = _link(path, folder)
     if kind == "gzip":
-        log.info(
-            "%s is gzip, not bgzip: unpacking it for this process (recompress with bgzip to avoid this)", path
-        )
-        with gzip.open(path) as packed, inner.open("wb") as plain:
-            shutil.copyfileobj(packed, plain)
         return Faidx(inner, as_raw=True)
-    inner.symlink_to(path.resolve())
     suffixes = [".fai", ".gzi"] if kind == "bgzip" else [".fai"]
     indices = {suffix: path.with_name(path.name + suffix) for suffix in suffixes}
     if all(_is_fresh(index, path) for index in indices.values()):
@@ -211,6 +206,31 @@ def _open_faidx(path: Path, folder: Path) -> Faidx:
             "%s does not fit the FASTA beside it: not used; samtools faidx makes it anew", indices[".fai"]
         )
     return Faidx(inner, as_raw=True)
+
+
+@contextmanager
+def linked_fasta(path: Path | str) -> Iterator[Path]:
+    """Yield another name of a FASTA file, for readers that write their index beside it.
+
+    It lies in a temporary folder that is removed afterwards; a gzip file that is no bgzip is unpacked there.
+    """
+    with tempfile.TemporaryDirectory(prefix="gatescope-") as folder:
+        yield _link(Path(path), Path(folder))[1]
+
+
+def _link(path: Path, folder: Path) -> tuple[str, Path]:
+    """Return the compression of `path`, and a name for it in `folder` that indexers understand."""
+    kind = _compression(path)
+    inner = folder / ("genome.fa.gz" if kind == "bgzip" else "genome.fa")
+    if kind == "gzip":
+        log.info(
+            "%s is gzip, not bgzip: unpacking it for this process (recompress with bgzip to avoid this)", path
+        )
+        with gzip.open(path) as packed, inner.open("wb") as plain:
+            shutil.copyfileobj(packed, plain)
+    else:
+        inner.symlink_to(path.resolve())
+    return kind, inner
 
 
 def _open_with_index(inner: Path, indices: dict[str, Path]) -> Faidx | None:

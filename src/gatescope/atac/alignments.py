@@ -1,0 +1,261 @@
+"""Where do aligned reads begin? BAM, CRAM and SAM, read once from front to back by pysam.
+
+Public names: `read_alignments`.
+"""
+
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from itertools import chain, islice
+from pathlib import Path
+
+import numpy as np
+import pysam
+
+from gatescope.atac.ends import Batch, Copies, Piece, ReadFilter, Side
+from gatescope.errors import InputError
+from gatescope.genome.contigs import refuse_unknown_contigs
+from gatescope.genome.fasta import linked_fasta
+
+# SAM specification 1.4.2
+_PAIRED, _PROPER, _UNMAPPED, _REVERSE = 0x1, 0x2, 0x4, 0x10
+_SECONDARY, _QC_FAILED, _DUPLICATE, _SUPPLEMENTARY = 0x100, 0x200, 0x400, 0x800
+# All but names, bases, qualities and tags: a CRAM then needs no reference (htslib's sam_fields).
+_FIELDS_READ = 0x1FE
+_CRAM_END = b"\xe0EOF\x00"  # within the last container, CRAM specification 9
+_READS_AT_ONCE = 200_000
+_UNKNOWN, _EXCLUDED = -2, -1  # in place of a contig's index
+
+
+def read_alignments(
+    path: Path | str,
+    lengths: Mapping[str, int],
+    keep: ReadFilter,
+    genome: Path | str,
+    exclude_contigs: Iterable[str] = (),
+) -> Iterator[Piece]:
+    """Read alignments in any order; no index is needed.
+
+    Each read stands for one cut, at the end where it begins: the base of a forward read with the smallest
+    position, of a reverse read that with the largest, soft-clipped bases not counted.
+
+    Parameters
+    ----------
+    path : Path or str
+        BAM, CRAM or SAM; told apart by content.
+    lengths : mapping of str to int
+        Contigs of the genome.
+    keep : ReadFilter
+        Unmapped, secondary, supplementary and QC-failed alignments are left out whatever it says.
+    genome : Path or str
+        FASTA with these contigs. CRAM may need it as reference; what it looks up there is no base that is used.
+    exclude_contigs : iterable of str
+        Contigs whose reads are left out, counted.
+
+    Yields
+    ------
+    Piece
+        A read in a proper pair is known by both ends of its fragment: a reverse read by its mate's position,
+        a forward read by the template length.
+
+    Raises
+    ------
+    InputError
+        For a damaged or truncated file, a header without contigs or with those of another assembly, reads
+        beyond the end of a contig; after the last read, for reads on contigs that the genome does not have.
+
+    References
+    ----------
+    SAM/BAM Format Specification, section 1.4; CRAM Format Specification 3.1, section 9.
+    """
+    path, source = Path(path), Path(genome).name
+    _refuse_truncated_cram(path)
+    with _opened(path) as file:  # without the reference, from which htslib would mend the header's lengths
+        codes = _contig_codes(file, path, lengths, set(exclude_contigs), source)
+        names, limits = list(file.references), np.array(file.lengths, np.int64)
+    homeless = np.zeros(len(names), np.int64)
+    with _opened(path, genome) as file:
+        with _reported(path):
+            reads = iter(file)
+        while len(table := _take(reads, path)):
+            yield _sort_out(table, codes, limits, keep, homeless, path, names)
+    strangers = {names[index]: int(homeless[index]) for index in np.flatnonzero(homeless)}
+    if strangers:
+        most = max(strangers, key=lambda name: strangers[name])
+        where = f"{path} ({sum(strangers.values()):,} reads, most on {most})"
+        refuse_unknown_contigs(strangers, lengths, where=where, source=source)
+
+
+@contextmanager
+def _opened(path: Path, reference: Path | str | None = None) -> Iterator[pysam.AlignmentFile]:
+    """Open a file, with what htslib and pysam would print beside their exceptions left out."""
+    verbosity, hook = pysam.set_verbosity(0), sys.unraisablehook
+    sys.unraisablehook = lambda _: None  # pysam closes what it could not open, and fails again
+    options = [f"required_fields={_FIELDS_READ:#x}"] if _is_cram(path) else None
+    try:
+        with ExitStack() as stack:
+            fasta = stack.enter_context(linked_fasta(reference)) if options and reference else None
+            with _reported(path):
+                file = pysam.AlignmentFile(
+                    str(path),
+                    check_sq=False,
+                    format_options=options,
+                    reference_filename=str(fasta) if fasta else None,
+                )
+            try:
+                yield file
+            finally:
+                with suppress(OSError):  # what is wrong with the file was said when it was read
+                    file.close()
+    finally:
+        pysam.set_verbosity(verbosity)
+        sys.unraisablehook = hook
+
+
+@contextmanager
+def _reported(path: Path) -> Iterator[None]:
+    """Turn what htslib raises into one message."""
+    try:
+        yield
+    except (OSError, ValueError, NotImplementedError, AssertionError) as error:
+        raise InputError(
+            f"alignments cannot be read ({' '.join(str(error).split())})",
+            where=path,
+            cause="a file that is truncated or damaged"
+            + (", or CRAM of contigs whose bases the genome does not have" if _is_cram(path) else ""),
+            remedy="check it with `samtools quickcheck` and copy or make it again"
+            + (", or give it as BAM (samtools view -b)" if _is_cram(path) else ""),
+        ) from error
+
+
+def _is_cram(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(4) == b"CRAM"
+
+
+def _refuse_truncated_cram(path: Path) -> None:
+    """Raise if a CRAM stops between two containers: htslib takes that for its end."""
+    if not _is_cram(path):
+        return
+    with path.open("rb") as file:
+        version = file.read(6)[4:]
+        file.seek(-min(40, path.stat().st_size), 2)
+        is_whole = _CRAM_END in file.read()
+    if version >= b"\x02\x01" and not is_whole:
+        raise InputError(
+            "CRAM without its end: the file is truncated",
+            where=path,
+            cause="an interrupted copy",
+            remedy="copy or make it again",
+        )
+
+
+def _contig_codes(
+    file: pysam.AlignmentFile, path: Path, lengths: Mapping[str, int], excluded: set[str], source: str
+) -> np.ndarray:
+    """Return the index in the genome of each contig of the header, the last entry for no contig."""
+    if not file.references:
+        raise InputError(
+            "the header lists no contigs (no @SQ line)",
+            where=path,
+            cause="reads that are not aligned yet",
+            remedy="align them to the genome, or restore the header (samtools reheader)",
+        )
+    shared = [name for name in file.references if name in lengths]
+    if not shared:
+        refuse_unknown_contigs(file.references, lengths, where=path, source=source)
+    for name in shared:
+        length = file.get_reference_length(name)
+        if name not in excluded and length != lengths[name]:
+            raise InputError(
+                f"{name} is {length} bp long in the header, in {source} {lengths[name]} bp",
+                where=path,
+                cause="reads aligned to another assembly",
+                remedy="give the FASTA they were aligned to, or align them to this one",
+            )
+    index = {name: number for number, name in enumerate(lengths)}
+    codes = [_EXCLUDED if name in excluded else index.get(name, _UNKNOWN) for name in file.references]
+    return np.array([*codes, _EXCLUDED])
+
+
+def _take(reads: Iterator[pysam.AlignedSegment], path: Path) -> np.ndarray:
+    """Return the next reads, (n, 7): flag, contig, start, end or -1, mapping quality, mate's start, length."""
+    rows = (
+        (
+            read.flag,
+            read.reference_id,
+            read.reference_start,
+            read.reference_end or -1,
+            read.mapping_quality,
+            read.next_reference_start,
+            read.template_length,
+        )
+        for read in islice(reads, _READS_AT_ONCE)
+    )
+    with _reported(path):
+        return np.fromiter(chain.from_iterable(rows), np.int64).reshape(-1, 7)
+
+
+def _sort_out(
+    table: np.ndarray,
+    codes: np.ndarray,
+    limits: np.ndarray,
+    keep: ReadFilter,
+    homeless: np.ndarray,
+    path: Path,
+    names: list[str],
+) -> Piece:
+    """Leave out what does not count, and split the rest by strand and pairing; strangers go to `homeless`."""
+    flag, contig, _, end, quality = table.T[:5]
+    code = codes[contig]  # -1, no contig, is the last entry
+    reasons = {
+        "unmapped": ((flag & _UNMAPPED) > 0) | (contig < 0),
+        "secondary": (flag & _SECONDARY) > 0,
+        "supplementary": (flag & _SUPPLEMENTARY) > 0,
+        "qc_failed": (flag & _QC_FAILED) > 0,
+        "excluded_contigs": code == _EXCLUDED,
+        "duplicates_marked": ((flag & _DUPLICATE) > 0) & (keep.duplicates != "keep"),
+        "low_mapq": quality < keep.min_mapq,
+        "improper_pairs": (flag & (_PAIRED | _PROPER) == _PAIRED) & (keep.improper_pairs == "remove"),
+        "without_cigar": end < 0,
+    }
+    is_used, left_out = np.ones(len(table), bool), {}
+    for reason, applies in reasons.items():
+        left_out[reason] = int(np.count_nonzero(is_used & applies))
+        is_used &= ~applies
+    _refuse_off_contig(table[is_used], limits, names, path)
+    np.add.at(homeless, contig[is_used & (code == _UNKNOWN)], 1)
+    is_used &= code != _UNKNOWN
+    return Piece(len(table), left_out, _batches(table[is_used], code[is_used]))
+
+
+def _batches(table: np.ndarray, codes: np.ndarray) -> list[Batch]:
+    """Split reads that count by strand, and by whether both ends of their fragment are known."""
+    flag, _, start, end, _, mate, template = table.T
+    is_pair = (flag & (_PAIRED | _PROPER)) == _PAIRED | _PROPER
+    is_reverse = (flag & _REVERSE) > 0
+    far_end = np.where(template != 0, start + template, np.maximum(mate, 0))
+    first = np.where(is_pair & is_reverse, np.maximum(mate, 0), start)
+    last = np.where(is_pair & ~is_reverse, far_end, end)
+    kinds: list[tuple[Side, Copies, np.ndarray]] = [
+        ("+", "surely", is_pair & ~is_reverse),
+        ("-", "surely", is_pair & is_reverse),
+        ("+", "perhaps", ~is_pair & ~is_reverse),
+        ("-", "perhaps", ~is_pair & is_reverse),
+    ]
+    return [Batch(codes[rows], first[rows], last[rows], side, copies) for side, copies, rows in kinds]
+
+
+def _refuse_off_contig(table: np.ndarray, limits: np.ndarray, names: list[str], path: Path) -> None:
+    """Raise for the first read that is not within its contig."""
+    contig, start, end = table.T[1:4]
+    wrong = np.flatnonzero((start < 0) | (end > limits[contig]))
+    if wrong.size:
+        row = wrong[0]
+        name, limit = names[contig[row]], limits[contig[row]]
+        raise InputError(
+            f"a read at {name}:{start[row]}-{end[row]} exceeds {name} length {limit}",
+            where=path,
+            cause="a header of another assembly, or reads shifted off their contig",
+            remedy="give the file with the header it was aligned with",
+        )

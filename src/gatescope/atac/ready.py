@@ -1,0 +1,112 @@
+"""Is this bigWig a track of cut counts? If so, its cuts; if not, why.
+
+Public names: `ReadyTrack`.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from gatescope.atac.bigwig import bigwig_lengths, check_bigwig_contigs, covered_bp, read_bigwig
+from gatescope.atac.ends import FileCounts, refuse_empty_contigs
+from gatescope.atac.shift import Tn5Shift
+from gatescope.errors import InputError
+from gatescope.genome.contigs import refuse_unknown_contigs
+
+_AT_CENTRE = Tn5Shift(4, -4)
+_CHUNK_BP = 1_000_000
+# Poisson counts equal the count before at under 0.3 of the bases with cuts, at any depth; coverage at most.
+_MOST_EQUAL_NEIGHBOURS = 0.8
+
+
+class ReadyTrack:
+    """Read a bigWig of cut counts per base, and check on the way that it is one.
+
+    Parameters
+    ----------
+    path : Path
+        The bigWig; gaps are read as 0.
+    lengths : mapping of str to int
+        Contigs in use.
+    shift : Tn5Shift
+        Declared shift; only +4/-4 will do.
+    excluded : tuple of str
+        Contigs that may be in the file and not in `lengths`.
+    source : str
+        What the genome is called in messages.
+
+    Raises
+    ------
+    InputError
+        For another shift, contigs that do not fit, and, while it is read, values that are no counts.
+    """
+
+    def __init__(
+        self, path: Path, lengths: Mapping[str, int], shift: Tn5Shift, excluded: tuple[str, ...], source: str
+    ) -> None:
+        if shift != _AT_CENTRE:
+            raise InputError(
+                f"the shift of this bigWig is declared as {shift}, but cut counts cannot be shifted any more",
+                where=path,
+                cause="both read ends are in one track",
+                remedy="give fragments, or counts made at +4/-4 together with tn5_shift +4/-4",
+            )
+        refuse_unknown_contigs(
+            bigwig_lengths(path), lengths, where=path, source=source, exclude_contigs=excluded
+        )
+        check_bigwig_contigs(path, lengths, source)
+        self._path, self._lengths = path, dict(lengths)
+        self._totals: dict[str, int] = {}
+        self._equal = self._nonzero = 0
+
+    def add_cuts(self, chrom: str, counts: np.ndarray) -> int:
+        """Add a contig's cuts to `counts`, (length,) integers; none lies beyond its ends."""
+        self._totals[chrom] = 0
+        for start in range(0, len(counts), _CHUNK_BP):
+            values = _read_counts(self._path, chrom, start, min(start + _CHUNK_BP, len(counts)))
+            counts[start : start + len(values)] += values.astype(counts.dtype)
+            self._totals[chrom] += int(values.sum(dtype=np.float64))
+            self._nonzero += int(np.count_nonzero(values))
+            self._equal += int(np.count_nonzero((values[1:] == values[:-1]) & (values[1:] > 0)))
+        return 0
+
+    def finish(self) -> FileCounts:
+        """Judge the file as a whole, once every contig was read.
+
+        Raises
+        ------
+        InputError
+            If it looks like coverage, or a contig has no cut where some were expected.
+        """
+        if self._nonzero == 0:
+            raise InputError("no cut in it", where=self._path, remedy="check that the file is whole")
+        if self._equal > _MOST_EQUAL_NEIGHBOURS * self._nonzero:
+            share = f"{self._equal / self._nonzero:.0%}"
+            raise _no_counts(self._path, f"{share} of its bases have the value of the base before")
+        refuse_empty_contigs(self._totals, self._lengths, self._path, "cuts")
+        n = self._nonzero
+        return FileCounts(self._path.name, "bigWig", str(_AT_CENTRE), n, {}, n, n, 0)
+
+
+def _read_counts(path: Path, chrom: str, start: int, end: int) -> np.ndarray:
+    """Read a span of counts, gaps as 0, and raise for the first value that is no count."""
+    values = read_bigwig(path, chrom, start, end)
+    is_gap = np.isnan(values)
+    if np.count_nonzero(~is_gap) != covered_bp(path, chrom, start, end):
+        raise _no_counts(path, f"NaN within {chrom}:{start}-{end}")
+    values[is_gap] = 0
+    wrong = np.flatnonzero((values < 0) | ~np.isfinite(values) | (values != np.round(values)))
+    if wrong.size:
+        raise _no_counts(path, f"{values[wrong[0]]:g} at {chrom} position {start + wrong[0]} (0-based)")
+    return values
+
+
+def _no_counts(path: Path, what: str) -> InputError:
+    """Say that a track holds no cut counts."""
+    return InputError(
+        f"no 1-bp cut counts: {what}",
+        where=path,
+        cause="a smoothed, normalised, p-value or coverage track",
+        remedy="give the fragments, or raw counts of Tn5 cuts per base",
+    )
