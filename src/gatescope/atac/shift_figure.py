@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.patches import PathPatch
 from matplotlib.textpath import TextPath
-from matplotlib.transforms import Affine2D
+from matplotlib.transforms import Affine2D, Bbox
 from numpy.typing import NDArray
 
 from gatescope.atac.detect import AXES, CANDIDATES, ShiftFinding
@@ -76,7 +77,16 @@ def draw_shifts(blocks: Sequence[Block], path: Path | str) -> None:
         if block.finding:
             _draw_finding(axes[1 : len(height)], block.finding, block.declared)
         axes = axes[len(height) :]
+    _freeze_layout(figure)
     save_figure(figure, path)
+
+
+def _freeze_layout(figure: Figure) -> None:
+    """Round the places of axes: with so many, the solver's last digits differ between runs, and so would the bytes."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for axis in figure.axes:
+        axis.set_position(Bbox(axis.get_position(original=True).get_points().round(6)))
 
 
 def _draw_one(block: Block, path: Path | str) -> None:
