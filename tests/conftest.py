@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +19,15 @@ from tiny_data import TinyInputs, make_tiny_inputs
 def tiny_inputs(tmp_path) -> TinyInputs:
     """A good set of tiny inputs in a folder of its own."""
     return make_tiny_inputs(tmp_path / "inputs")
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The folder of real yeast ATAC-seq."""
+    folder = os.environ.get("GATESCOPE_DATA")
+    if not folder:
+        pytest.skip("GATESCOPE_DATA is not set: no yeast data")
+    return Path(folder)
 
 
 @dataclass(frozen=True)

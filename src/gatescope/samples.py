@@ -1,13 +1,13 @@
 """Which data does each sample have? The sample table, with every mistake in one line.
 
-Public names: `Sample`, `read_samples`, `check_track_name`, `PLANTED`, `GAPS_ARE_ZERO`.
+Public names: `Sample`, `read_samples`, `check_shifts`, `check_track_name`, `PLANTED`, `GAPS_ARE_ZERO`.
 
 `workflow/rules/common.smk` reads this at parse time: standard library only.
 """
 
 import csv
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -176,8 +176,8 @@ def _read_sample(row: Mapping[str, str], data_dir: Path, tn5_shift: str, place: 
             raise InputError(f"track {name!r} appears twice", where=f"{place}: tracks", remedy="rename one")
         zero = GAPS_ARE_ZERO if path.endswith(GAPS_ARE_ZERO) else ""
         tracks[name] = _existing(path.removesuffix(GAPS_ARE_ZERO), data_dir, f"{place}: tracks") + zero
-    shifts = (row["tn5_shift"] or tn5_shift).split(",")
-    _check_shifts(shifts, row["atac"].split(","), f"{place}: tn5_shift")
+    shifts = [shift.strip() for shift in (row["tn5_shift"] or tn5_shift).split(",")]
+    check_shifts(shifts, row["atac"].split(","), f"{place}: tn5_shift")
     return Sample(row["sample"], files, tracks, shifts, is_planted.pop())
 
 
@@ -190,8 +190,8 @@ def _replicates(paths: str, data_dir: Path, place: str) -> list[str]:
     return found
 
 
-def _check_shifts(shifts: list[str], paths: list[str], place: str) -> None:
-    """Raise unless there is one shift, or one per file and all the same that are not left to the data."""
+def check_shifts(shifts: Sequence[str], paths: Sequence[str], place: str) -> None:
+    """Raise unless there is one shift, or one per file and all the same that are not left to the data (``auto``)."""
     if len(shifts) not in (1, len(paths)):
         raise InputError(
             f"{len(shifts)} shifts for {len(paths)} files", where=place, remedy="give one, or one per file"

@@ -43,7 +43,7 @@ def _parse_json(text: str) -> Any:
         raise argparse.ArgumentTypeError(f"not JSON: {text!r} ({error})") from error
 
 
-def _at_least(least: int, most: float = float("inf")) -> Callable[[str], int]:
+def _whole_number(least: int, most: float = float("inf")) -> Callable[[str], int]:
     """Return a parser of whole numbers from `least` on, to `most`."""
 
     def integer(text: str) -> int:
@@ -131,7 +131,7 @@ _DUPLICATES = _option(
     choices=("auto", "keep", "remove"),
     default="auto",
 )
-_MIN_MAPQ = _number("--min-mapq", "least mapping quality of a read (BAM, CRAM)", _at_least(0), default=30)
+_MIN_MAPQ = _number("--min-mapq", "least mapping quality of a read (BAM, CRAM)", _whole_number(0), default=30)
 _IMPROPER_PAIRS = _option(
     "--improper-pairs",
     "paired reads that are in no proper pair (BAM, CRAM, BEDPE)",
@@ -148,8 +148,8 @@ _WINDOW_BP = _number("--window-bp", "length of a training window in bp")
 _STORE = _folder("--store", "encoded store made by `encode`")
 _MODEL = _folder("--model", "folder of a trained run")
 _TRACE = _folder("--trace", "folder written by `trace`")
-_SEED = _number("--seed", "seed of every random choice", _at_least(0))
-_THREADS = _number("--threads", "CPU threads", _at_least(1), default=1)
+_SEED = _number("--seed", "seed of every random choice", _whole_number(0))
+_THREADS = _number("--threads", "CPU threads", _whole_number(1), default=1)
 _SETTINGS = _json("--settings", "this stage's section of the configuration")
 _OUTPUT_FILE = _file("--output", "file to write")
 _OUTPUT_FOLDER = _folder("--output", "folder to write")
@@ -297,7 +297,7 @@ VERBS: dict[str, Verb] = {
             ),
             _LAYER,
             _option("--piece", "trace a share of the contigs and stop, such as 2-of-8", default="1-of-1"),
-            _number("--decimals", "decimals kept in the tracks, 1 to 7", _at_least(1, 7), default=3),
+            _number("--decimals", "decimals kept in the tracks, 1 to 7", _whole_number(1, 7), default=3),
             _option("--dtype", "precision of the replay", choices=("float32", "float64"), default="float32"),
             _option("--unknown-bases", "learned, freeze or decay(HALF_LIFE_BP)", default="learned"),
             _THREADS,

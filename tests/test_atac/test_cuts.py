@@ -3,8 +3,6 @@
 import gzip
 import json
 import logging
-import os
-from pathlib import Path
 
 import bbi
 import numpy as np
@@ -256,21 +254,12 @@ def test_bad_fragments_leave_nothing(tmp_path, genome):
     assert not (tmp_path / "out").exists()
 
 
-def yeast():
-    """Return the folder of the yeast data, or skip."""
-    folder = os.environ.get("GATESCOPE_DATA")
-    if not folder:
-        pytest.skip("GATESCOPE_DATA is not set: no yeast data")
-    return Path(folder)
-
-
 @pytest.mark.realdata
-def test_yeast_cuts_equal_the_published_track_at_every_base(tmp_path):
-    folder = yeast()
+def test_yeast_cuts_equal_the_published_track_at_every_base(data, tmp_path):
     counts = cuts(
-        folder / "raw" / "fragments.bed.gz", folder / "genome.fa.gz", tmp_path / "cuts.bw", tn5_shift="+0/-0"
+        data / "raw" / "fragments.bed.gz", data / "genome.fa.gz", tmp_path / "cuts.bw", tn5_shift="+0/-0"
     )
-    expected = folder / "cuts_p4m4.bw"
+    expected = data / "cuts_p4m4.bw"
     lengths = bigwig_lengths(expected)
     assert bigwig_lengths(tmp_path / "cuts.bw") == lengths
     for chrom, length in lengths.items():

@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import os
 from pathlib import Path
 
 import bbi
@@ -16,14 +15,6 @@ from test_atac.atac_files import bedpe_rows, tagalign_rows, write_alignments, wr
 pytestmark = pytest.mark.realdata
 #: Added to start and end of the raw fragments.
 SHIFTS = {"+0/-0": (0, 0), "+4/-5": (4, -5), "+4/-4": (4, -4)}
-
-
-@pytest.fixture(scope="module")
-def data() -> Path:
-    folder = os.environ.get("GATESCOPE_DATA")
-    if not folder:
-        pytest.skip("GATESCOPE_DATA is not set: no yeast data")
-    return Path(folder)
 
 
 @pytest.fixture(scope="module")

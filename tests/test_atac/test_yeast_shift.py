@@ -2,8 +2,6 @@
 
 import gzip
 import json
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,14 +14,6 @@ from gatescope.genome.fasta import Genome
 from test_atac.atac_files import strand_ends
 
 pytestmark = pytest.mark.realdata
-
-
-@pytest.fixture(scope="module")
-def data() -> Path:
-    folder = os.environ.get("GATESCOPE_DATA")
-    if not folder:
-        pytest.skip("GATESCOPE_DATA is not set")
-    return Path(folder)
 
 
 def thinned(fragments, keep, seed):

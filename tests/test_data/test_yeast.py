@@ -1,8 +1,6 @@
 """Preflight and encode on real yeast data: the numbers its README states."""
 
 import json
-import os
-from pathlib import Path
 
 import numpy as np
 import pybigtools
@@ -15,14 +13,6 @@ from gatescope.data.store import EncodedStore
 pytestmark = pytest.mark.realdata
 FOLDS = {"f1": {"test": ["chrIX", "chrXI"], "valid": ["chrVIII"]}}
 PEAKS = "peaks/macs3_bedpe_q0.01.narrowPeak"
-
-
-@pytest.fixture(scope="module")
-def data() -> Path:
-    folder = os.environ.get("GATESCOPE_DATA")
-    if not folder:
-        pytest.skip("GATESCOPE_DATA is not set")
-    return Path(folder)
 
 
 @pytest.mark.parametrize(("atac", "shift"), [("raw/fragments.bed.gz", "+0/-0"), ("cuts_p4m4.bw", "+4/-4")])

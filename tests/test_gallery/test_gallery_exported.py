@@ -25,7 +25,7 @@ def exported(outcomes, tmp_path_factory):
     return folder, check_exports(list(outcomes.values()), folder)
 
 
-def track(folder, name, quantity, direction="fwd", kind="boundary_unit"):
+def track(folder, name, quantity, direction="fwd", kind="unit*"):
     """Return a track of a cell, wherever it lies."""
     contig = name.replace(" ", "_")
     (path,) = [

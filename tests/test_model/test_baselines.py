@@ -1,8 +1,6 @@
 """Counts by loops over strings; the boosting learns what is planted, from the training contigs alone."""
 
-import os
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -214,18 +212,17 @@ def test_one_kind_of_training_bins_is_refused(tmp_path, contigs, value, message)
 
 
 @pytest.mark.realdata
-@pytest.mark.skipif("GATESCOPE_DATA" not in os.environ, reason="needs GATESCOPE_DATA")
-def test_boosting_on_yeast_is_as_good_as_published_there(tmp_path):
+def test_boosting_on_yeast_is_as_good_as_published_there(data, tmp_path):
     """The README of the data: r 0.60, AUROC 0.90, AUPRC 0.50; block deviations 0.02, 0.01, 0.04."""
-    folder = Path(os.environ["GATESCOPE_DATA"])
-    genome = Genome(folder / "genome.fa.gz")
-    peaks = merge_regions(read_regions(folder / "peaks/macs3_bedpe_q0.01.narrowPeak", genome.lengths))
+
+    genome = Genome(data / "genome.fa.gz")
+    peaks = merge_regions(read_regions(data / "peaks/macs3_bedpe_q0.01.narrowPeak", genome.lengths))
     contigs = {}
     for contig, length in genome.lengths.items():
         state = np.zeros(length, np.uint8)
         for peak in peaks[peaks.chrom == contig].itertuples():
             state[peak.start : peak.end] = 1
-        cuts = read_bigwig(folder / "cuts_p4m4.bw", contig, missing=0)
+        cuts = read_bigwig(data / "cuts_p4m4.bw", contig, missing=0)
         contigs[contig] = ContigArrays(genome.codes(contig), state, {"cuts": cuts})
     store, test = make_store(tmp_path / "store", contigs), ("chrIX", "chrXI")
     train = [contig for contig in store.lengths if contig not in (*test, "chrVIII")]

@@ -1,7 +1,6 @@
 """The example on real yeast ATAC-seq: a smoke run of the whole DAG, and the long run that has to score."""
 
 import json
-import os
 from pathlib import Path
 
 import pandas as pd
@@ -12,14 +11,6 @@ from trace_checks import check_trace
 pytestmark = pytest.mark.workflow
 EXAMPLE = (ROOT / "config/config.yaml", ROOT / "config/examples/yeast.yaml")
 SMOKE = Path(__file__).with_name("yeast_smoke.yaml")
-
-
-@pytest.fixture(scope="module")
-def data() -> Path:
-    folder = os.environ.get("GATESCOPE_DATA")
-    if not folder:
-        pytest.skip("GATESCOPE_DATA is not set")
-    return Path(folder)
 
 
 def run_yeast(folder: Path, data: Path, *overlays: Path) -> Path:

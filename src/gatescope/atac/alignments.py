@@ -26,6 +26,8 @@ _FIELDS_READ = 0x1FE
 _CRAM_END = b"\xe0EOF\x00"  # within the last container, CRAM specification 9
 _READS_AT_ONCE = 200_000
 _UNKNOWN, _EXCLUDED = -2, -1  # in place of a contig's index
+#: What pysam raises at a damaged file.
+_PYSAM_ERRORS = (OSError, ValueError, NotImplementedError)
 
 
 def read_alignments(
@@ -76,7 +78,7 @@ def read_alignments(
         names, limits = list(file.references), np.array(file.lengths, np.int64)
     homeless = np.zeros(len(names), np.int64)
     tables = bam_tables(path) if is_bam else _pysam_tables(path, genome)
-    for table in _each(tables, path):
+    for table in _each(tables, path, (OSError,) if is_bam else _PYSAM_ERRORS):
         yield _sort_out(table, codes, limits, keep, homeless, path, names)
     strangers = {names[index]: int(homeless[index]) for index in np.flatnonzero(homeless)}
     if strangers:
@@ -94,7 +96,7 @@ def _opened(path: Path, reference: Path | str | None = None) -> Iterator[pysam.A
     try:
         with ExitStack() as stack:
             fasta = stack.enter_context(linked_fasta(reference)) if options and reference else None
-            with _reported(path):
+            with _reported(path, _PYSAM_ERRORS):
                 file = pysam.AlignmentFile(
                     str(path),
                     check_sq=False,
@@ -112,11 +114,11 @@ def _opened(path: Path, reference: Path | str | None = None) -> Iterator[pysam.A
 
 
 @contextmanager
-def _reported(path: Path) -> Iterator[None]:
-    """Turn what htslib raises into one message."""
+def _reported(path: Path, errors: tuple[type[Exception], ...]) -> Iterator[None]:
+    """Turn what reading a damaged file raises into one message."""
     try:
         yield
-    except (OSError, ValueError, NotImplementedError, AssertionError) as error:
+    except errors as error:
         raise InputError(
             f"alignments cannot be read ({' '.join(str(error).split())})",
             where=path,
@@ -177,10 +179,12 @@ def _contig_codes(
     return np.array([*codes, _EXCLUDED])
 
 
-def _each(tables: Iterator[np.ndarray], path: Path) -> Iterator[np.ndarray]:
+def _each(
+    tables: Iterator[np.ndarray], path: Path, errors: tuple[type[Exception], ...]
+) -> Iterator[np.ndarray]:
     """Yield tables of reads; what goes wrong in making them is the file's fault, unlike what comes after."""
     while True:
-        with _reported(path):
+        with _reported(path, errors):
             table = next(tables, None)
         if table is None:
             return

@@ -31,6 +31,7 @@ from gatescope.atac.shift_evidence import (
 from gatescope.errors import InputError
 from gatescope.genome.contigs import kept_lengths
 from gatescope.genome.fasta import Genome
+from gatescope.samples import check_shifts
 from gatescope.stages import STAGE_VERSIONS
 
 log = logging.getLogger(__name__)
@@ -280,21 +281,8 @@ def _declared_shifts(paths: list[Path], tn5_shift: Shifts) -> list[Tn5Shift | No
     """Return the declared shift of each file, None for ``auto``; those declared must be the same."""
     given = [tn5_shift] if isinstance(tn5_shift, (str, Tn5Shift)) else list(tn5_shift)
     shifts = [parse_declared(each) for each in given]
-    if len(shifts) not in (1, len(paths)):
-        raise InputError(
-            f"{len(shifts)} shifts for {len(paths)} files",
-            where="tn5_shift",
-            remedy="give one, or one per file",
-        )
-    known = [(path, shift) for path, shift in zip(paths, shifts, strict=False) if shift is not None]
-    for path, shift in known:
-        if shift != known[0][1]:
-            raise InputError(
-                f"{known[0][0]} is declared as shifted by {known[0][1]}, {path} by {shift}: replicates of one sample "
-                "must carry the same shift",
-                where="tn5_shift",
-                remedy="make the files alike, or give them as two samples",
-            )
+    named = [AUTO if shift is None else str(shift) for shift in shifts]
+    check_shifts(named, [str(path) for path in paths], "tn5_shift")
     return shifts * len(paths) if len(shifts) == 1 else shifts
 
 

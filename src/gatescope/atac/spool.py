@@ -3,6 +3,7 @@
 Public names: `Spool`, `Place`, `Side`, `Copies`, `distinct_keys`, `unpack`.
 """
 
+import errno
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -60,7 +61,9 @@ class Spool:
     def write(self, place: Place, keys: np.ndarray) -> None:
         """Append keys to a place."""
         self._file.seek(self._size)
-        self._file.write(memoryview(keys.tobytes()))
+        left = memoryview(keys.tobytes())
+        while left:  # a raw file may take less than it is given
+            left = left[self._file.write(left) :]
         self.segments[place].append((self._size, len(keys)))
         self._size += keys.nbytes
 
@@ -68,7 +71,10 @@ class Spool:
         """Yield the keys of a place as they were written, piece by piece."""
         for offset, n in self.segments[place]:
             self._file.seek(offset)
-            yield np.fromfile(self._file, np.int64, n)
+            keys = np.fromfile(self._file, np.int64, n)
+            if len(keys) != n:
+                raise OSError(errno.EIO, "rows are missing in the temporary file", tempfile.gettempdir())
+            yield keys
 
     def close(self) -> None:
         """Give the disk space back."""

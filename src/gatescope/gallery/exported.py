@@ -52,7 +52,7 @@ class _Genome(NamedTuple):
     @property
     def kind(self) -> str:
         """As the names of the files say it."""
-        return "mean" if self.unit is None else "boundary_unit"
+        return "mean" if self.unit is None else f"unit{self.unit}"
 
 
 class _Known(NamedTuple):
@@ -143,6 +143,7 @@ def _write(folder: Path, genome: _Genome, members: Sequence[_Stored]) -> None:
         [(stored.contig, stored.array) for stored in members],
         {stored.contig: stored.length for stored in members},
         units=genome.units,
+        kind="unit",
         decimals=DECIMALS,
         describe={"model_sha256": None, "run": "gallery", "lookahead_bp": 0, "layer": genome.layer},
         certificate=Certificate.merged([stored.certificate for stored in members]),

@@ -45,9 +45,8 @@ def prepare_torch(threads: int, device: str = "auto") -> torch.device:
     torch.set_num_threads(threads)
     _keep_freed_memory()
     chosen = torch.device("cuda" if has_gpu and device != "cpu" else "cpu")
-    if (
-        chosen.type == "cuda"
-    ):  # nothing that runs here is anything else on a CPU, and this call imports for a second
+    # all that runs here is deterministic on a CPU, where this call would only import for a second
+    if chosen.type == "cuda":
         torch.use_deterministic_algorithms(True, warn_only=True)
     name = torch.cuda.get_device_name() if chosen.type == "cuda" else f"CPU, {threads} thread(s)"
     log.info("torch %s on %s", torch.__version__, name)

@@ -116,9 +116,8 @@ def locus(
     marks = _marks(place, data)
     with tempfile.TemporaryDirectory(prefix="gatescope-") as scratch:
         tape, check = Tape(Path(scratch) / "contig.npy", named, dtype), ModelCheck(network, data, policy)
-        watch = lambda layer, source: [check.of_layer(layer, source)]  # noqa: E731
         stream = ContigStream.of(network, data, unknown=policy)
-        seams = stream.read(place.contig, [tape], watch)
+        seams = stream.read(place.contig, [tape], lambda *layer: [check.of_layer(*layer)])
         certificate = check.certificate.checked()
         readers = tuple(
             _reader(tape.of(each), each, named[each], place, marks) for each in DIRECTIONS if each in named

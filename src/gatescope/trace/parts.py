@@ -79,7 +79,7 @@ class Part:
 
     @property
     def census(self) -> list[GateCensus | None]:
-        """The census of each direction, values (H,); None where no base was read."""
+        """The census of each direction, values (H,); None where no base was read, or single units were traced."""
         with np.load(self.folder / _CENSUS) as arrays:
             return [_census(arrays, direction) for direction in DIRECTIONS]
 
@@ -119,7 +119,7 @@ def trace_contig(
     target = folder / contig_file_stem(wanted.contig)
     with replacing_folder(target, ("*.json", "*.npy", "*.npz", "slices/*.npz")) as partial:
         check, census = ModelCheck(network, genome, unknown), Census()
-        sinks: list[Sink] = [census]
+        sinks: list[Sink] = [census] if wanted.units is None else []
         if wanted.tracks:
             sinks.append(ContigTracks(partial / "tracks.npy", wanted.units))
         if wanted.logits:
@@ -127,8 +127,7 @@ def trace_contig(
         if wanted.slices:
             size, dtype = network.config.hidden_units, made_from["dtype"]
             sinks.append(Slices(partial / "slices", wanted.slices, size, dtype))
-        watch = lambda layer, source: [check.of_layer(layer, source), progress]  # noqa: E731
-        reports = stream.read(wanted.contig, sinks, watch)
+        reports = stream.read(wanted.contig, sinks, lambda *layer: [check.of_layer(*layer), progress])
         certificate = check.certificate.checked()
         found = {
             "made_from": {**made_from, "wanted": asdict(wanted)},

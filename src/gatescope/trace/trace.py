@@ -136,9 +136,9 @@ def trace(
         return
     certificate = Certificate.merged([part.certificate for part in parts])
     log.info("replay exact to %.1e (tolerance %.0e)", certificate.max_error, certificate.tolerance)
-    table = _census_table(job, parts)
+    table = _census_table(job, parts) if shown is None else None
     _gather(job, wanted, parts, output, kind, decimals, certificate)
-    if shown is None:
+    if table is not None:
         write_table(output / "units.tsv", table)
         write_json(output / "summary.json", _summary(job, wanted, parts, certificate))
     for part in parts:
@@ -339,12 +339,14 @@ def _census_table(job: _Job, parts: Sequence[Part]) -> pd.DataFrame:
     `bias_half_life_bp` is the half-life if nothing but the bias spoke; `half_life_*` are quantiles over bases of
     the half-life that the gate has there; `bimodality` is Sarle's coefficient.
     """
-    tables = []
+    tables: list[pd.DataFrame] = []
+    totals: list[GateCensus | None] = [None] * len(DIRECTIONS)
+    for part in parts:
+        for row, one in enumerate(part.census):
+            before = totals[row]
+            totals[row] = one if before is None else before if one is None else before.merged(one)
     for row, cell in enumerate(cells_of(job.network.lstm_layers[job.layer])):
-        census: GateCensus | None = None
-        for part in parts:
-            one = part.census[row]
-            census = one if census is None else census if one is None else census.merged(one)
+        census = totals[row]
         if census is None:
             raise InputError(
                 "no known base was read, so there is no gate",

@@ -259,11 +259,11 @@ def _labels(units: Units, kind: str, directions: int) -> dict[str, str]:
 
 
 def _has_values(name: str, direction: str, contigs: Iterable[tuple[str, Path]], rows: list[str]) -> bool:
+    row = DIRECTIONS.index(direction), rows.index(name if name in rows else "forget_logit")
     for _, array in contigs:
-        own = np.load(array, mmap_mode="r")[DIRECTIONS.index(direction)]
-        for start in range(0, own.shape[1], _WRITE_BP):
-            if not np.isnan(_row(own[:, start : start + _WRITE_BP], rows, name)).all():
-                return True
+        own = np.load(array, mmap_mode="r")[row]
+        if any(not np.isnan(own[at : at + _WRITE_BP]).all() for at in range(0, len(own), _WRITE_BP)):
+            return True
     return False
 
 
