@@ -35,13 +35,16 @@ class Sample:
     Attributes
     ----------
     files : dict of str to str or list of str
-        Paths by column; a column that is not filled in is not there. ``atac`` is a list, one path per replicate.
+        Paths by column; a column that is not filled in is not there. ``atac`` is a list, one path per replicate;
+        ``peaks`` is the file that the verb `peaks` writes where the table names none.
     tracks : dict of str to str
         Path of each further track by its name, followed by ``:zero`` where a missing value means 0.
     tn5_shift : list of str
         Its own, or the configuration's, ``auto`` included: one, or one per replicate.
     is_planted : bool
         True if it is the planted genome.
+    calls_peaks : bool
+        True if the table names no peaks.
     """
 
     name: str
@@ -49,6 +52,7 @@ class Sample:
     tracks: dict[str, str]
     tn5_shift: list[str]
     is_planted: bool
+    calls_peaks: bool
 
     @property
     def track_files(self) -> list[str]:
@@ -153,7 +157,9 @@ def _split(line: str, place: str) -> list[str]:
 
 
 def _read_sample(row: Mapping[str, str], data_dir: Path, tn5_shift: str, place: str) -> Sample:
-    is_planted = {row[column] == PLANTED for column in ("genome", "atac", "peaks")}
+    calls_peaks = not row["peaks"]
+    columns = ("genome", "atac") if calls_peaks else ("genome", "atac", "peaks")
+    is_planted = {row[column] == PLANTED for column in columns}
     if len(is_planted) > 1:
         raise InputError(
             f"{PLANTED!r} in some of genome, atac and peaks, wanted it in all or none",
@@ -167,6 +173,8 @@ def _read_sample(row: Mapping[str, str], data_dir: Path, tn5_shift: str, place: 
             files[column] = f"{simulated}/{planted}"
         elif column == "atac":
             files[column] = _replicates(row[column], data_dir, f"{place}: {column}")
+        elif column == "peaks" and calls_peaks:
+            files[column] = f"results/{row['sample']}/atac/peaks.narrowPeak"
         elif row[column]:
             files[column] = _existing(row[column], data_dir, f"{place}: {column}")
     tracks = {}
@@ -178,7 +186,7 @@ def _read_sample(row: Mapping[str, str], data_dir: Path, tn5_shift: str, place: 
         tracks[name] = _existing(path.removesuffix(GAPS_ARE_ZERO), data_dir, f"{place}: tracks") + zero
     shifts = [shift.strip() for shift in (row["tn5_shift"] or tn5_shift).split(",")]
     check_shifts(shifts, row["atac"].split(","), f"{place}: tn5_shift")
-    return Sample(row["sample"], files, tracks, shifts, is_planted.pop())
+    return Sample(row["sample"], files, tracks, shifts, is_planted.pop(), calls_peaks)
 
 
 def _replicates(paths: str, data_dir: Path, place: str) -> list[str]:

@@ -9,6 +9,7 @@ STAGE_VERSIONS: dict[str, int] = {
     "simulate": 2,
     "preflight": 3,
     "cuts": 2,
+    "peaks": 1,
     "encode": 2,
     "train": 2,
     "evaluate": 2,

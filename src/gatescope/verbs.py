@@ -94,8 +94,8 @@ def _number(
     return _option(flag, help, type=kind, metavar="N", **settings)
 
 
-def _json(flag: str, help: str) -> tuple[str, dict[str, Any]]:
-    return _option(flag, help, type=_json_object, metavar="JSON")
+def _json(flag: str, help: str, **settings: Any) -> tuple[str, dict[str, Any]]:
+    return _option(flag, help, type=_json_object, metavar="JSON", **settings)
 
 
 def _named_paths(flag: str, help: str) -> tuple[str, dict[str, Any]]:
@@ -222,6 +222,26 @@ VERBS: dict[str, Verb] = {
             _MIN_MAPQ,
             _IMPROPER_PAIRS,
             _EXCLUDE_CONTIGS,
+            _OUTPUT_FILE,
+        ),
+    ),
+    "peaks": Verb(
+        "gatescope.atac.peaks",
+        "call accessible regions with MACS3, where no peak file is there",
+        (
+            _ATAC,
+            _GENOME,
+            _TN5_SHIFT,
+            _DUPLICATES,
+            _MIN_MAPQ,
+            _IMPROPER_PAIRS,
+            _EXCLUDE_CONTIGS,
+            _file(
+                "--exclusion-list", "regions that are not given to MACS3 (BED)", nargs="?", default=None
+            ),
+            _named_paths("--tracks", "input tracks, whose contigs are checked before MACS3 runs"),
+            _json("--folds", "folds, whose contigs are checked before MACS3 runs", default=None),
+            _number("--q-value", "largest false discovery rate of a peak", float, default=0.01),
             _OUTPUT_FILE,
         ),
     ),

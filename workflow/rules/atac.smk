@@ -1,4 +1,4 @@
-"""Where did Tn5 cut? cuts -> results/{sample}/atac/."""
+"""Where did Tn5 cut, and where often? cuts, peaks -> results/{sample}/atac/."""
 
 
 rule cuts:
@@ -39,5 +39,57 @@ rule cuts:
             --improper-pairs {params.improper_pairs:q} \
             --exclude-contigs {params.exclude_contigs:q} \
             --output {output.track:q} \
+            --log {log:q}
+        """
+
+
+# before preflight, which reads the peaks: it checks by itself what preflight would find too late
+rule peaks:
+    """Call accessible regions with MACS3, for samples whose table names none."""
+    input:
+        atac=sample_file("atac"),
+        genome=sample_file("genome"),
+        exclusion_list=sample_file("exclusion_list"),
+        tracks=track_files,
+    output:
+        peaks="results/{sample}/atac/peaks.narrowPeak",
+        sidecar="results/{sample}/atac/peaks.narrowPeak.json",
+    log:
+        "logs/peaks/{sample}.log",
+    benchmark:
+        "benchmarks/peaks/{sample}.tsv"
+    wildcard_constraints:
+        sample=any_of(SAMPLES_WITHOUT_PEAKS),
+    conda:
+        "../../envs/peaks.yaml"
+    threads: 1
+    resources:
+        mem_mb=8000,
+        runtime=120,
+    params:
+        tracks=named_tracks,
+        folds=json.dumps(FOLDS),
+        tn5_shift=tn5_shift,
+        duplicates=config["duplicates"],
+        min_mapq=config["min_mapq"],
+        improper_pairs=config["improper_pairs"],
+        exclude_contigs=config["exclude_contigs"],
+        q_value=config["peaks"]["q_value"],
+        stage_version=STAGE_VERSIONS["peaks"],
+    shell:
+        r"""
+        gatescope peaks \
+            --atac {input.atac:q} \
+            --genome {input.genome:q} \
+            --exclusion-list {input.exclusion_list:q} \
+            --tracks {params.tracks:q} \
+            --folds {params.folds:q} \
+            --tn5-shift {params.tn5_shift:q} \
+            --duplicates {params.duplicates:q} \
+            --min-mapq {params.min_mapq:q} \
+            --improper-pairs {params.improper_pairs:q} \
+            --exclude-contigs {params.exclude_contigs:q} \
+            --q-value {params.q_value:q} \
+            --output {output.peaks:q} \
             --log {log:q}
         """

@@ -69,6 +69,7 @@ def read_configuration():
 
 SAMPLES, RUNS, FOLDS, GENES = read_configuration()
 PLANTED_SAMPLES = [name for name, sample in SAMPLES.items() if sample.is_planted]
+SAMPLES_WITHOUT_PEAKS = [name for name, sample in SAMPLES.items() if sample.calls_peaks]
 # what preflight predicts the cost of
 RUN_SIZES = json.dumps(size_runs(config, RUNS.values()))
 GATES = ("forget_gate", "input_gate", "output_gate")

@@ -172,6 +172,20 @@ class CutSource:
                 "no cut in it", where=self._names, remedy="check that the file is whole, and tn5_shift"
             )
 
+    def fragments(self, chrom: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield (n,) int64 starts and ends of fragments on a contig, 0-based half-open, their shift undone.
+
+        They come in no order; raw ends that the shift has moved off the contig are off it.
+        """
+        for file in self._files:
+            if isinstance(file, _Reads):
+                yield from file.fragments(chrom)
+
+    @property
+    def fragment_share(self) -> float:
+        """Share of 5' ends whose fragment is known, in the file where it is least; 0 for counts."""
+        return min(file.fragment_share if isinstance(file, _Reads) else 0.0 for file in self._files)
+
     def finish(self) -> tuple[FileCounts, ...]:
         """Return what was read from each file, once every contig was."""
         return tuple(file.finish() for file in self._files)
@@ -272,6 +286,16 @@ class _Reads:
             off_contig += len(at) - int(np.count_nonzero(is_on))
             np.add.at(counts, at[is_on], counts.dtype.type(1))  # a Python 1 takes ten times as long
         return off_contig
+
+    def fragments(self, chrom: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield starts and ends as they were before they were shifted."""
+        for starts, ends in self._ends.fragments(chrom):
+            yield starts - self._shift.plus, ends - self._shift.minus
+
+    @property
+    def fragment_share(self) -> float:
+        """Share of 5' ends whose fragment is known."""
+        return self._ends.fragment_share
 
     def finish(self) -> FileCounts:
         return replace(self._ends.counts, tn5_shift=str(self._shift))

@@ -186,6 +186,18 @@ class Ends:
                 if place.side != "+":
                     yield "-", ends - 1
 
+    def fragments(self, chrom: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield (n,) int64 starts and ends of fragments on a contig; of a pair, the reverse read speaks for both."""
+        for place in self._places.get(chrom, []):
+            if _is_fragment(place):
+                yield from map(unpack, self._spool.read(place))
+
+    @property
+    def fragment_share(self) -> float:
+        """Share of the 5' ends that are an end of a fragment."""
+        places = [place for each in self._places.values() for place in each if _is_fragment(place)]
+        return 2 * _number(self._spool, places) / (self.counts.used * self.counts.ends_per_row)
+
     def strands(self, chrom: str, most: int) -> StrandEnds:
         """Return the 5' ends on a contig by strand, thinned evenly to less than twice `most` of each.
 
@@ -315,6 +327,11 @@ def _is_removing(duplicates: Duplicates, copies: Copies, is_marked: bool) -> boo
     if duplicates == "auto":
         return copies == "surely" and not is_marked
     return duplicates == "remove" and copies != "never"
+
+
+def _is_fragment(place: Place) -> bool:
+    """Tell whether rows here hold both 5' ends of a fragment; a forward read's TLEN is not to be relied on."""
+    return place.side == "both" or (place.side == "-" and place.copies == "surely")
 
 
 def _number(spool: Spool, places: list[Place]) -> int:
