@@ -236,9 +236,7 @@ VERBS: dict[str, Verb] = {
             _MIN_MAPQ,
             _IMPROPER_PAIRS,
             _EXCLUDE_CONTIGS,
-            _file(
-                "--exclusion-list", "regions that are not given to MACS3 (BED)", nargs="?", default=None
-            ),
+            _file("--exclusion-list", "regions that are not given to MACS3 (BED)", nargs="?", default=None),
             _named_paths("--tracks", "input tracks, whose contigs are checked before MACS3 runs"),
             _json("--folds", "folds, whose contigs are checked before MACS3 runs", default=None),
             _number("--q-value", "largest false discovery rate of a peak", float, default=0.01),

@@ -221,7 +221,9 @@ def test_sample_table(sheet, tmp_path):
     [
         ([COLUMNS], "no sample in the table"),
         (["# only this"], "no header"),
-        ([COLUMNS, "a\tg.fa\ta.bed"], "line 2: peaks: is missing"),
+        ([COLUMNS, "a\tg.fa"], "line 2: atac: is missing"),
+        ([COLUMNS, "a\tplanted\ta.bed"], "line 2: 'planted' in some of genome, atac and peaks"),
+        ([COLUMNS, "a\tg.fa\ta.bed\tplanted"], "line 2: 'planted' in some of genome, atac and peaks"),
         ([COLUMNS, "a b\tg.fa\ta.bed\tp.bed"], "line 2: sample: got 'a b'; wanted: A name of letters"),
         ([COLUMNS, "a\t\ta.bed\tp.bed"], "line 2: genome: got ''; wanted: FASTA"),
         ([COLUMNS, "a\tg.fa\ta.bed\tp.bed\tx"], "line 2: got 5 fields, wanted at most 4"),
@@ -279,6 +281,16 @@ def test_sample_table_mistakes(sheet, tmp_path, lines, words):
     with pytest.raises(InputError) as caught:
         sheet(*lines)
     assert words.replace("{folder}", str(tmp_path)) in str(caught.value)
+
+
+@pytest.mark.parametrize("columns", [COLUMNS, COLUMNS.removesuffix("\tpeaks")], ids=["empty", "no column"])
+def test_peaks_that_are_not_there_are_called(sheet, tmp_path, columns):
+    samples = sheet(columns, "one\tg.fa\ta.bed", "demo\tplanted\tplanted")
+    for name, sample in samples.items():
+        assert sample.calls_peaks and sample.is_planted is (name == "demo")
+        assert sample.files["peaks"] == f"results/{name}/atac/peaks.narrowPeak"
+    (given,) = sheet(COLUMNS, "two\tg.fa\ta.bed\tp.bed").values()
+    assert not given.calls_peaks and given.files["peaks"] == f"{tmp_path}/p.bed"
 
 
 def test_replicates_are_paths_separated_by_commas(sheet, tmp_path):

@@ -65,6 +65,30 @@ def test_a_sidecar_is_an_input_of_what_reads_it(tmp_path):
         assert {"track.bw", "track.bw.json"} <= given
 
 
+def test_peaks_are_called_where_the_table_names_none(tmp_path):
+    inputs = make_tiny_inputs(tmp_path / "tiny")
+    rows = [
+        ("given", "genome.fa", "fragments.bed", "peaks.narrowPeak"),
+        ("called", "genome.fa", "fragments.bed", ""),
+        ("demo", "planted", "planted", ""),
+    ]
+    write_rows(inputs.folder / "samples.tsv", [("sample", "genome", "atac", "peaks"), *rows])
+    folds = {"f1": {"test": ["chr3"], "valid": ["chr4"]}}
+    config = {"folds": folds, "models": {"dna": {}}, "runs": {"models": ["dna"], "folds": ["f1"]}}
+    config |= {"samples": "samples.tsv", "peaks": {"q_value": 0.05}}
+    (inputs.folder / "my.yaml").write_text(yaml.safe_dump(config))
+    done = Workflow(inputs.folder, (inputs.folder / "my.yaml",)).run("--dry-run", "--until", "encode")
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.count("--q-value 0.05") == 2
+    jobs = planned(done.stdout)
+    path = "results/{}/atac/peaks.narrowPeak"
+    made = set.union(*(output for _, output in jobs["peaks"]))
+    assert made == {f"{path.format(name)}{end}" for name in ("called", "demo") for end in ("", ".json")}
+    for rule in ("preflight", "encode"):
+        given = [next(name for name in names if name.endswith(".narrowPeak")) for names, _ in jobs[rule]]
+        assert sorted(given) == ["peaks.narrowPeak", path.format("called"), path.format("demo")]
+
+
 @pytest.mark.parametrize("deployment", ["", "conda"])
 def test_this_environment_is_put_first_only_where_conda_makes_none(tmp_path, deployment):
     """Asked of Snakemake itself: what it would put before each command."""

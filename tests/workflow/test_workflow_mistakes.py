@@ -90,8 +90,8 @@ def missing_table(tiny):
 
 
 def missing_column(tiny):
-    del tiny.row["peaks"]
-    return "error: samples.tsv line 2: peaks: is missing"
+    del tiny.row["atac"]
+    return "error: samples.tsv line 2: atac: is missing"
 
 
 def endless_ratio(tiny):

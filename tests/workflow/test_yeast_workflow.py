@@ -8,6 +8,9 @@ import pytest
 from small_workflow import ROOT, Workflow
 from trace_checks import check_trace
 
+from gatescope.atac.macs3 import find_macs3
+from gatescope.errors import InputError
+
 pytestmark = pytest.mark.workflow
 EXAMPLE = (ROOT / "config/config.yaml", ROOT / "config/examples/yeast.yaml")
 SMOKE = Path(__file__).with_name("yeast_smoke.yaml")
@@ -36,6 +39,26 @@ def test_smoke_run_on_real_data(tmp_path, data):
     assert found["genome"]["bp"] == 3_876_404
     assert found["atac"]["cuts"] == 192_696
     assert (results / "browser/report.html").stat().st_size > 100_000
+
+
+@pytest.mark.realdata
+def test_peaks_are_called_and_used(tmp_path, data):
+    """The example without its peak file, up to the encoded store."""
+    try:
+        find_macs3()
+    except InputError:
+        pytest.skip("no MACS3: run `make peaks-env`")
+    table = pd.read_csv(ROOT / "config/examples/yeast_samples.tsv", sep="\t").drop(columns="peaks")
+    table.to_csv(tmp_path / "samples.tsv", sep="\t", index=False)
+    given = ("--config", "samples=samples.tsv", f"data_dir={data}", "--until", "encode")
+    done = Workflow(tmp_path, EXAMPLE).run(*given)
+    assert done.returncode == 0, done.stdout[-6000:]
+    found = json.loads((tmp_path / "results/yeast/data/preflight.json").read_text())
+    called = json.loads((tmp_path / "results/yeast/atac/peaks.narrowPeak.json").read_text())
+    assert found["peaks"]["merged"] == called["regions"] > 450
+    assert found["peaks"]["bp"] == called["bp"]
+    assert found["atac"]["frip"] > 0.5
+    assert (tmp_path / "results/yeast/data/encoded/meta.json").exists()
 
 
 @pytest.fixture(scope="module")

@@ -60,23 +60,22 @@ class Macs3:
         InputError
             If it fails, with the last that it said.
         """
-        command = [str(self.path), "callpeak", *arguments, "--name", "macs3", "--outdir", ".", "--tempdir", "."]
+        here = ("--name", "macs3", "--outdir", ".", "--tempdir", ".")
+        command = [str(self.path), "callpeak", *arguments, *here]
         last: deque[str] = deque(maxlen=_LAST_LINES)
-        process = self._start(command, folder)
-        try:
-            for line in _lines(process):
-                log.info("MACS3: %s", line)
-                last.append(line)
-            status = process.wait()
-        except BaseException:  # an interrupt as well
-            process.kill()
-            process.wait()
-            raise
+        with self._start(command, folder) as process:
+            try:
+                for line in _lines(process):
+                    log.info("MACS3: %s", line)
+                    last.append(line)
+            except BaseException:  # an interrupt as well: it must not go on without us
+                process.kill()
+                raise
         found = folder / "macs3_peaks.narrowPeak"
-        if status or not found.is_file():
+        if process.returncode or not found.is_file():
             said = " | ".join(last) or "it said nothing"
             raise InputError(
-                f"MACS3 {self.version} failed (exit status {status}): {said}",
+                f"MACS3 {self.version} failed (exit status {process.returncode}): {said}",
                 where=self.path,
                 remedy="the log holds all that it said",
             )

@@ -234,7 +234,12 @@ def _write_input(source: CutSource, mode: Mode, off_limits: Mapping[str, _Stretc
         raise InputError(
             f"no {mode} left to call peaks from", where="exclusion_list", cause="it covers all of them"
         )
-    log.info("MACS3 reads %d %s; left out: %d touch the exclusion list, %d end before they begin", rows, mode, *left_out.values())
+    log.info(
+        "MACS3 reads %d %s; left out: %d touch the exclusion list, %d end before they begin",
+        rows,
+        mode,
+        *left_out.values(),
+    )
     return _Given(rows, left_out)
 
 
@@ -295,7 +300,7 @@ def _count(mode: Mode, given: _Given, genome_size: int, table: pd.DataFrame) -> 
     """Merge overlapping rows, as every reader of the file does, and count."""
     rows = table.loc[:, ["chrom", "start", "end", "summit"]]
     merged = merge_regions(rows.assign(summit=rows["start"] + rows["summit"], signal=np.nan))
-    bp = int((merged["end"] - merged["start"]).sum())
+    bp = int((merged["end"] - merged["start"]).to_numpy().sum())
     return PeakCalls(mode, given.rows, given.left_out, genome_size, len(table), len(merged), bp)
 
 
