@@ -1,7 +1,7 @@
 # make demo        the planted genome, from nothing to the report
 # make test        the test suite
 # make acceptance  the long runs (real data: make acceptance GATESCOPE_DATA=/path/to/yeast)
-# make peaks-env   MACS3 in an environment of its own, for samples without a peak file (5 minutes; needs a C compiler)
+# make peaks-env   MACS3 in an environment of its own, for samples without a peak file (4 minutes; needs a C compiler)
 # make clean       remove what make made; results of your own samples stay
 PYTHON ?= python3
 

@@ -295,8 +295,9 @@ SAID = "Traceback (most recent call last):\n" + "".join(f"  line {n}\n" for n in
             "failed (exit status 1): line 6 | line 7 | line 8 | MemoryError; the log",
         ),
         (0, "", "failed (exit status 0): #1 read fragment files...; the log"),
+        (137, "", "failed (exit status 137): #1 read fragment files...; likely cause: too little memory"),
     ],
-    ids=["failure", "no file"],
+    ids=["failure", "no file", "killed"],
 )
 def test_macs3_fails(tmp_path, genome, fragments, stand_in, caplog, status, says, words):
     stand_in.ends(status, says)

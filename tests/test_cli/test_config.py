@@ -9,6 +9,7 @@ import jsonschema
 import pytest
 import yaml
 
+from gatescope.atac.peaks import peaks
 from gatescope.boundaries.measure import BoundarySettings, read_settings
 from gatescope.boundaries.profile import ProfileShape
 from gatescope.boundaries.verdict import VerdictRule
@@ -116,6 +117,7 @@ def test_schema_describes_every_key_and_allows_no_other():
         ("training.sampling", Sampling),
         ("models.<name>", NetworkConfig),
         ("boundaries", (ProfileShape, VerdictRule, BoundarySettings)),
+        ("peaks", peaks),
         ("planted", simulate),
         ("windows", encode),
     ],

@@ -74,9 +74,11 @@ class Macs3:
         found = folder / "macs3_peaks.narrowPeak"
         if process.returncode or not found.is_file():
             said = " | ".join(last) or "it said nothing"
+            is_killed = process.returncode in (-9, 137)
             raise InputError(
                 f"MACS3 {self.version} failed (exit status {process.returncode}): {said}",
                 where=self.path,
+                cause="too little memory: raise mem_mb of rule peaks" if is_killed else "",
                 remedy="the log holds all that it said",
             )
         return found
