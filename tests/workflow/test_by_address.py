@@ -1,0 +1,68 @@
+"""A sample table of addresses: fetched once, checked, and no network asked for anything else."""
+
+import hashlib
+
+import pytest
+import yaml
+from small_workflow import ROOT, Workflow
+
+from loopback import serving
+from tiny_data import make_tiny_inputs, write_rows
+
+pytestmark = pytest.mark.workflow
+FETCHED = ("genome.fa", "fragments.bed")
+#: Every address of the examples, with a server that is not there.
+NO_WAY_OUT = {name: "http://127.0.0.1:9" for name in ("http_proxy", "https_proxy")}
+
+
+def digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def test_a_table_of_addresses(tmp_path):
+    """One address leads to another file: said once, nothing reads it. Then mended; then without a network."""
+    inputs = make_tiny_inputs(tmp_path / "work")
+    folder, content = inputs.folder, {name: (inputs.folder / name).read_bytes() for name in FETCHED}
+    config = {"folds": inputs.folds, "models": {"dna": {}}, "samples": "samples.tsv"}
+    config |= {"runs": {"models": ["dna"], "folds": ["f1"]}}
+    (folder / "my.yaml").write_text(yaml.safe_dump(config))
+    workflow = Workflow(folder, (folder / "my.yaml",))
+    with serving() as site:
+        site.files, site.ways = content, {"fragments.bed": "redirect", "genome.fa": "no-head"}
+        for name in FETCHED:
+            (folder / name).unlink()
+
+        def write_table(reads: bytes) -> None:
+            sums = {"genome.fa": digest(content["genome.fa"]), "fragments.bed": digest(reads)}
+            row = ("tiny", *(f"{site.url(name)}#sha256={sums[name]}" for name in FETCHED), "peaks.narrowPeak")
+            write_rows(folder / "samples.tsv", [("sample", "genome", "atac", "peaks"), row])
+
+        write_table(b"other reads")
+        done = workflow.run("--until", "preflight", "--keep-going")
+        assert done.returncode == 1, done.stdout
+        message = f"wanted sha256 {digest(b'other reads')}, got {digest(content['fragments.bed'])}"
+        assert done.stdout.count(message) == 1, done.stdout
+        assert not (folder / "results").exists()
+        assert {path.name for path in folder.glob("downloads/*/*")} == {"genome.fa", "genome.fa.fetched.json"}
+
+        write_table(content["fragments.bed"])
+        done = workflow.run("--until", "preflight")
+        assert done.returncode == 0, done.stdout
+        assert (folder / "results/tiny/data/preflight.json").exists()
+        # fetched once, and twice with a redirection each
+        assert site.asked == {("GET", "genome.fa"): 1, ("GET", "fragments.bed"): 4}
+
+    done = workflow.run("--dry-run", "--until", "preflight")
+    assert done.returncode == 0 and "rule " not in done.stdout, done.stdout
+
+
+@pytest.mark.parametrize(("example", "files"), [("yeast_full", 2), ("human", 6)])
+def test_examples_are_planned_without_a_network(tmp_path, monkeypatch, example, files):
+    for name, nowhere in NO_WAY_OUT.items():
+        monkeypatch.setenv(name, nowhere)
+    (tmp_path / "config").symlink_to(ROOT / "config")
+    configuration = (ROOT / "config/config.yaml", ROOT / f"config/examples/{example}.yaml")
+    done = Workflow(tmp_path, configuration).run("--dry-run")
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert done.stdout.count("gatescope fetch ") == files
+    assert not (tmp_path / "downloads").exists()
