@@ -105,9 +105,14 @@ def sample_file(column):
     return path
 
 
-def remote_of(wildcards):
-    """Return the address and the checksum of a file that is to be fetched."""
-    return REMOTES[f"downloads/{wildcards.key}/{wildcards.name}"]
+def address_of(wildcards):
+    """Return the address of a file that is to be fetched."""
+    return REMOTES[f"downloads/{wildcards.key}/{wildcards.name}"].url
+
+
+def checksum_of(wildcards):
+    """Return the checksum that the sample table gives for such a file, or none."""
+    return str(REMOTES[f"downloads/{wildcards.key}/{wildcards.name}"].checksum or "none")
 
 
 def track_files(wildcards):

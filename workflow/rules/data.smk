@@ -23,9 +23,9 @@ rule fetch:
         mem_mb=1000,
         runtime=1440,
         # no parameter, because a checksum that is added later must not download the file again
-        checksum=lambda wildcards: str(remote_of(wildcards).checksum or "none"),
+        checksum=checksum_of,
     params:
-        url=lambda wildcards: remote_of(wildcards).url,
+        url=address_of,
         stage_version=STAGE_VERSIONS["fetch"],
     shell:
         r"""
