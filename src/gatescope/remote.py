@@ -21,6 +21,7 @@ from gatescope.errors import InputError
 DOWNLOADS = "downloads"
 #: How many hexadecimal digits each kind of checksum has.
 _DIGITS = {"sha256": 64, "md5": 32}
+_LONGEST_NAME = 120  # file systems allow 255, temporary names are longer
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _WANTED = "end the address in #sha256= and 64 hexadecimal digits, #md5= and 32, or nothing"
 
@@ -59,7 +60,7 @@ class Remote:
     def path(self) -> str:
         """Where the file is kept: one folder per address, so that files of one name do not meet."""
         name = unquote(PurePosixPath(urlsplit(self.url).path).name)
-        name = re.sub(r"[^A-Za-z0-9._-]+", "_", name).lstrip(".-") or "file"
+        name = re.sub(r"[^A-Za-z0-9._-]+", "_", name)[-_LONGEST_NAME:].lstrip(".-") or "file"
         return f"{DOWNLOADS}/{hashlib.sha256(self.url.encode()).hexdigest()[:12]}/{name}"
 
 
@@ -93,7 +94,10 @@ def read_remote(text: str, place: object) -> Remote:
         If it has no host or name, a password, or what follows # is no checksum.
     """
     url, mark, checksum = text.partition("#")
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise InputError(f"{url} is no address ({error})", where=place) from error
     if not parts.netloc or not parts.path.strip("/"):
         raise InputError(
             f"{url} names no file", where=place, remedy="give the address of the file itself, with its host"

@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,6 +12,8 @@ import time
 from types import SimpleNamespace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gatescope.data import fetch as fetching
 from gatescope.data.fetch import fetch
@@ -240,6 +243,7 @@ def test_one_address_one_place():
         (f"https://h.org/a.bed#sha256={MD5}", "is no checksum"),
         ("https://h.org/", "https://h.org/ names no file"),
         ("https:///a.bed", "names no file"),
+        ("https://[h.org/a.bed", r"https://\[h\.org/a\.bed is no address .Invalid IPv6 URL"),
         ("https://me:secret@h.org/a.bed", "a password would end up in every log"),
     ],
 )
@@ -247,6 +251,16 @@ def test_addresses_with_a_mistake(text, message):
     with pytest.raises(InputError, match=message) as caught:
         read_remote(text, "samples.tsv line 2: atac")
     assert str(caught.value).startswith("samples.tsv line 2: atac: ") and "secret" not in str(caught.value)
+
+
+@given(st.text(max_size=300))
+def test_any_text_behind_a_scheme_is_an_address_or_one_message(text):
+    """Fuzz: never a traceback, never a path outside the folder of downloads."""
+    try:
+        path = read_remote(f"https://{text}", "here").path
+    except InputError:
+        return
+    assert re.fullmatch(r"downloads/[0-9a-f]{12}/[A-Za-z0-9_][A-Za-z0-9._-]{0,119}", path)
 
 
 def test_addresses_are_found_in_every_kind_of_field():

@@ -2,16 +2,19 @@
 
 import hashlib
 
+import jsonschema
 import pytest
 import yaml
 from small_workflow import ROOT, Workflow
 
+from gatescope.samples import read_samples
 from loopback import serving
 from tiny_data import make_tiny_inputs, write_rows
 
 pytestmark = pytest.mark.workflow
 FETCHED = ("genome.fa", "fragments.bed")
-#: Every address of the examples, with a server that is not there.
+SCHEMAS = ("config", "samples")
+#: A proxy that is not there: whoever asks the network fails.
 NO_WAY_OUT = {name: "http://127.0.0.1:9" for name in ("http_proxy", "https_proxy")}
 
 
@@ -56,13 +59,41 @@ def test_a_table_of_addresses(tmp_path):
     assert done.returncode == 0 and "rule " not in done.stdout, done.stdout
 
 
-@pytest.mark.parametrize(("example", "files"), [("yeast_full", 2), ("human", 6)])
-def test_examples_are_planned_without_a_network(tmp_path, monkeypatch, example, files):
+def test_an_example_is_planned_without_a_network(tmp_path, monkeypatch):
     for name, nowhere in NO_WAY_OUT.items():
         monkeypatch.setenv(name, nowhere)
     (tmp_path / "config").symlink_to(ROOT / "config")
-    configuration = (ROOT / "config/config.yaml", ROOT / f"config/examples/{example}.yaml")
+    configuration = (ROOT / "config/config.yaml", ROOT / "config/examples/yeast_full.yaml")
     done = Workflow(tmp_path, configuration).run("--dry-run")
     assert done.returncode == 0, done.stdout[-3000:]
-    assert done.stdout.count("gatescope fetch ") == files
+    assert done.stdout.count("gatescope fetch ") == 2
     assert not (tmp_path / "downloads").exists()
+
+
+@pytest.mark.parametrize(("example", "checksums"), [("yeast_full", 1), ("human", 6)])
+def test_examples_say_what_the_schemas_allow(monkeypatch, example, checksums):
+    monkeypatch.chdir(ROOT)
+    config = yaml.safe_load((ROOT / f"config/examples/{example}.yaml").read_text())
+    base = yaml.safe_load((ROOT / "config/config.yaml").read_text())
+    schemas = {
+        name: yaml.safe_load((ROOT / f"workflow/schemas/{name}.schema.yaml").read_text()) for name in SCHEMAS
+    }
+    jsonschema.validate(base | config, schemas["config"])
+
+    def check_row(row, place):
+        jsonschema.validate(row, schemas["samples"])
+        row.setdefault("tracks", "")
+
+    (sample,) = read_samples(config["samples"], ".", "+0/-0", check_row).values()
+    remotes = sample.remotes.values()
+    assert sum(remote.checksum is not None for remote in remotes) == checksums
+    assert {sample.files["genome"], *sample.files["atac"]} <= {remote.path for remote in remotes}
+
+
+def test_every_chromosome_of_yeast_is_tested_once():
+    folds = yaml.safe_load((ROOT / "config/examples/yeast_full.yaml").read_text())["folds"].values()
+    numbers = "I II III IV V VI VII VIII IX X XI XII XIII XIV XV XVI".split()
+    assert sorted(name for fold in folds for name in fold["test"]) == sorted(
+        f"chr{number}" for number in numbers
+    )
+    assert not any(set(fold["test"]) & set(fold["valid"]) for fold in folds)
