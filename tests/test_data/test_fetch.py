@@ -165,6 +165,13 @@ def test_a_file_that_has_changed_since_is_noticed(site, tmp_path):
     assert target.read_bytes() == other
 
 
+def test_a_file_that_does_not_fit_is_refused_before_it_is_sent(site, tmp_path, monkeypatch):
+    monkeypatch.setattr(fetching.shutil, "disk_usage", lambda _: SimpleNamespace(free=len(CONTENT) - 1))
+    with pytest.raises(InputError, match=r"the file has 0\.3 MB, 0\.3 MB are free in .*; make room"):
+        fetch(site.url("reads.bam"), tmp_path / "reads.bam")
+    assert left(tmp_path) == set()
+
+
 def test_a_transfer_of_unknown_length_is_pointed_out(site, tmp_path, caplog):
     site.ways = {"reads.bam": "no-length"}
     fetch(site.url("reads.bam"), tmp_path / "reads.bam")

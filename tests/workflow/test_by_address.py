@@ -23,7 +23,7 @@ def digest(content: bytes) -> str:
 
 
 def test_a_table_of_addresses(tmp_path):
-    """One address leads to another file: said once, nothing reads it. Then mended; then without a network."""
+    """One address leads to another file: said once, nothing reads it. Then mended; then the server is gone."""
     inputs = make_tiny_inputs(tmp_path / "work")
     folder, content = inputs.folder, {name: (inputs.folder / name).read_bytes() for name in FETCHED}
     config = {"folds": inputs.folds, "models": {"dna": {}}, "samples": "samples.tsv"}
@@ -35,26 +35,33 @@ def test_a_table_of_addresses(tmp_path):
         for name in FETCHED:
             (folder / name).unlink()
 
-        def write_table(reads: bytes) -> None:
-            sums = {"genome.fa": digest(content["genome.fa"]), "fragments.bed": digest(reads)}
-            row = ("tiny", *(f"{site.url(name)}#sha256={sums[name]}" for name in FETCHED), "peaks.narrowPeak")
+        def write_table(genome: str, reads: str) -> None:
+            row = (
+                "tiny",
+                site.url("genome.fa") + genome,
+                site.url("fragments.bed") + reads,
+                "peaks.narrowPeak",
+            )
             write_rows(folder / "samples.tsv", [("sample", "genome", "atac", "peaks"), row])
 
-        write_table(b"other reads")
+        wrong, right = (f"#sha256={digest(reads)}" for reads in (b"other", content["fragments.bed"]))
+        write_table("", wrong)
         done = workflow.run("--until", "preflight", "--keep-going")
         assert done.returncode == 1, done.stdout
-        message = f"wanted sha256 {digest(b'other reads')}, got {digest(content['fragments.bed'])}"
+        message = f"wanted sha256 {digest(b'other')}, got {digest(content['fragments.bed'])}"
         assert done.stdout.count(message) == 1, done.stdout
         assert not (folder / "results").exists()
         assert {path.name for path in folder.glob("downloads/*/*")} == {"genome.fa", "genome.fa.fetched.json"}
 
-        write_table(content["fragments.bed"])
+        write_table("", right)
         done = workflow.run("--until", "preflight")
         assert done.returncode == 0, done.stdout
         assert (folder / "results/tiny/data/preflight.json").exists()
         # fetched once, and twice with a redirection each
         assert site.asked == {("GET", "genome.fa"): 1, ("GET", "fragments.bed"): 4}
 
+    # a checksum that is added later is compared with what was recorded
+    write_table(f"#md5={hashlib.md5(content['genome.fa']).hexdigest()}", right)
     done = workflow.run("--dry-run", "--until", "preflight")
     assert done.returncode == 0 and "rule " not in done.stdout, done.stdout
 

@@ -191,22 +191,37 @@ def _find_plugin(url: str, plugins: Mapping[str, Any]) -> tuple[str, Any]:
 def _retrieve_http(storage_object: Any, url: str, target: Path) -> Headers:
     """Download over http(s); the plugin's own retrieval would save an error page as if it were the file."""
     with storage_object.httpr(stream=True) as response:
-        status = f"the server answers {response.status_code} {response.reason}"
-        if response.status_code in _WORTH_ANOTHER_TRY:
-            raise _Unsteady(status)
-        if response.status_code != 200:
-            remedy = (
-                "put the password into ~/.netrc, or download the file yourself"
-                if response.status_code in (401, 403)
-                else "open the address in a browser and correct it"
-            )
-            raise InputError(status, where=url, remedy=remedy)
+        _refuse_status(response, url)
+        _refuse_full_disk(int(response.headers.get("Content-Length", 0)), url, target.parent)
         # a server may pack text for the way; of a file that is gzip itself many say so and mean the file
         is_gzip = urlsplit(url).path.endswith((".gz", ".bgz", ".tgz"))
         response.raw.decode_content = not is_gzip and bool(response.headers.get("Content-Encoding"))
         with target.open("wb") as file:
             shutil.copyfileobj(response.raw, file, _CHUNK)
         return response.headers
+
+
+def _refuse_status(response: Any, url: str) -> None:
+    """Raise unless the server answers with a file."""
+    status = f"the server answers {response.status_code} {response.reason}"
+    if response.status_code in _WORTH_ANOTHER_TRY:
+        raise _Unsteady(status)
+    if response.status_code in (401, 403):
+        remedy = "put the password into ~/.netrc, or download the file yourself"
+        raise InputError(status, where=url, remedy=remedy)
+    if response.status_code != 200:
+        raise InputError(status, where=url, remedy="open the address in a browser and correct it")
+
+
+def _refuse_full_disk(size: int, url: str, folder: Path) -> None:
+    """Raise if a file would not fit, before hours are spent on it."""
+    free = shutil.disk_usage(folder).free
+    if size > free:
+        raise InputError(
+            f"the file has {size / 1e6:,.1f} MB, {free / 1e6:,.1f} MB are free in {folder}",
+            where=url,
+            remedy="make room, or make `downloads` a link to a folder on a larger disk",
+        )
 
 
 def _says_where_it_ends(headers: Headers) -> bool:
