@@ -85,12 +85,9 @@ def fetch(url: str, output: Path | str, *, checksum: str = "none") -> None:
         elif before is not None and before.get("sha256") != found["sha256"]:
             _refuse_change(url, before, found, record)
     write_json(record, found)
-    advice = (
-        ""
-        if wanted
-        else f": end the address in #sha256={found['sha256']}, and nothing else is ever taken for it"
-    )
-    log.info("%s: %d bytes, sha256 %s%s", url, found["bytes"], found["sha256"], advice)
+    log.info("%s: %d bytes, sha256 %s", url, found["bytes"], found["sha256"])
+    if wanted is None:
+        log.info("to make sure that no other file is ever taken for it, end the address in #sha256=...")
 
 
 def _download(url: str, target: Path) -> Headers:
