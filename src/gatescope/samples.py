@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gatescope.errors import InputError
+from gatescope.remote import Remote, find_remotes, is_address, read_remote
 
 #: What a sample table says in place of a path for the planted genome.
 PLANTED = "planted"
@@ -39,6 +40,8 @@ class Sample:
         ``peaks`` is the file that the verb `peaks` writes where the table names none.
     tracks : dict of str to str
         Path of each further track by its name, followed by ``:zero`` where a missing value means 0.
+    remotes : dict of str to Remote
+        What has to be fetched, by the path at which it is then kept, which is also the one in `files` and `tracks`.
     tn5_shift : list of str
         Its own, or the configuration's, ``auto`` included: one, or one per replicate.
     is_planted : bool
@@ -50,6 +53,7 @@ class Sample:
     name: str
     files: dict[str, str | list[str]]
     tracks: dict[str, str]
+    remotes: dict[str, Remote]
     tn5_shift: list[str]
     is_planted: bool
     calls_peaks: bool
@@ -178,7 +182,7 @@ def _read_sample(row: Mapping[str, str], data_dir: Path, tn5_shift: str, place: 
         elif row[column]:
             files[column] = _existing(row[column], data_dir, f"{place}: {column}")
     tracks = {}
-    for name, path in (track.split("=") for track in row["tracks"].split(",") if track):
+    for name, path in (track.split("=", 1) for track in row["tracks"].split(",") if track):
         check_track_name(name, f"{place}: tracks")
         if name in tracks:
             raise InputError(f"track {name!r} appears twice", where=f"{place}: tracks", remedy="rename one")
@@ -186,7 +190,8 @@ def _read_sample(row: Mapping[str, str], data_dir: Path, tn5_shift: str, place: 
         tracks[name] = _existing(path.removesuffix(GAPS_ARE_ZERO), data_dir, f"{place}: tracks") + zero
     shifts = [shift.strip() for shift in (row["tn5_shift"] or tn5_shift).split(",")]
     check_shifts(shifts, row["atac"].split(","), f"{place}: tn5_shift")
-    return Sample(row["sample"], files, tracks, shifts, is_planted.pop(), calls_peaks)
+    remotes = find_remotes((f"{place}: {column}", row[column]) for column in (*PLANTED_FILES, "tracks"))
+    return Sample(row["sample"], files, tracks, remotes, shifts, is_planted.pop(), calls_peaks)
 
 
 def _replicates(paths: str, data_dir: Path, place: str) -> list[str]:
@@ -216,6 +221,9 @@ def check_shifts(shifts: Sequence[str], paths: Sequence[str], place: str) -> Non
 
 
 def _existing(path: str, data_dir: Path, place: str) -> str:
+    """Return the path of a file that exists, or that will once it is fetched."""
+    if is_address(path):
+        return read_remote(path, place).path
     full = data_dir / Path(path).expanduser()
     if not full.is_file():
         remedy = (

@@ -174,6 +174,20 @@ _LAYER = _number("--layer", "LSTM layer, from 1", default=1)
 LOG_HELP = "write progress here as well, and errors here instead: Snakemake shows the log of a failed job"
 
 VERBS: dict[str, Verb] = {
+    "fetch": Verb(
+        "gatescope.data.fetch",
+        "download a file by its address, whole and checked",
+        (
+            _option("--url", "http, https, or what an installed storage plugin of Snakemake reads"),
+            _option(
+                "--checksum",
+                "sha256=HEX or md5=HEX of the file, or of what a gzip file holds; or none",
+                default="none",
+                metavar="KIND=HEX",
+            ),
+            _OUTPUT_FILE,
+        ),
+    ),
     "simulate": Verb(
         "gatescope.data.simulate",
         "make the planted genome: sequence, fragments, peaks and the truth about them",

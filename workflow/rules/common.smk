@@ -26,6 +26,7 @@ from gatescope.config import (
     training_settings,
 )
 from gatescope.errors import InputError
+from gatescope.remote import check_kept, find_remotes
 from gatescope.samples import read_samples
 from gatescope.stages import STAGE_VERSIONS
 
@@ -47,6 +48,12 @@ def check(values, schema, source):
         raise explain(error.__context__, source) from None
 
 
+def remotes_of(samples):
+    """Return what all samples have to fetch, by the path at which it is kept."""
+    mentions = [(name, remote) for name, sample in samples.items() for remote in sample.remotes.values()]
+    return find_remotes((f"sample {name}", remote.text) for name, remote in mentions)
+
+
 def read_configuration():
     """Return samples, runs, folds and the file of genes, or stop with one line."""
     try:
@@ -59,6 +66,7 @@ def read_configuration():
             config["tn5_shift"],
             lambda row, place: check(row, "../schemas/samples.schema.yaml", place),
         )
+        check_kept(remotes_of(samples).values())
         runs = plan_runs(config, samples)
         for run in runs.values():
             training_settings(config, run.model)
@@ -68,6 +76,7 @@ def read_configuration():
 
 
 SAMPLES, RUNS, FOLDS, GENES = read_configuration()
+REMOTES = remotes_of(SAMPLES)
 PLANTED_SAMPLES = [name for name, sample in SAMPLES.items() if sample.is_planted]
 SAMPLES_WITHOUT_PEAKS = [name for name, sample in SAMPLES.items() if sample.calls_peaks]
 # what preflight predicts the cost of
@@ -95,6 +104,16 @@ def sample_file(column):
         return SAMPLES[wildcards.sample].files.get(column, [])
 
     return path
+
+
+def address_of(wildcards):
+    """Return the address of a file that is to be fetched."""
+    return REMOTES[f"downloads/{wildcards.key}/{wildcards.name}"].url
+
+
+def checksum_of(wildcards):
+    """Return the checksum that the sample table gives for such a file, or none."""
+    return str(REMOTES[f"downloads/{wildcards.key}/{wildcards.name}"].checksum or "none")
 
 
 def track_files(wildcards):

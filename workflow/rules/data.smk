@@ -1,4 +1,40 @@
-"""What does the network see? simulate, preflight, encode -> results/{sample}/data/."""
+"""What does the network see? fetch -> downloads/; simulate, preflight, encode -> results/{sample}/data/."""
+
+
+rule fetch:
+    """Download a file that the sample table names by its address, and check it; nothing reads it before."""
+    output:
+        file="downloads/{key}/{name}",
+        # left in place when the file is fetched again: a file that has changed is then noticed
+        record=update("downloads/{key}/{name}.fetched.json"),
+    log:
+        "logs/fetch/{key}.{name}.log",
+    benchmark:
+        "benchmarks/fetch/{key}.{name}.tsv"
+    wildcard_constraints:
+        key="[0-9a-f]{12}",
+        name=any_of([Path(path).name for path in REMOTES]),
+    # where Snakemake itself runs: the nodes of a cluster often have no way out
+    localrule: True
+    conda:
+        "../../envs/gatescope.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=1440,
+        # no parameter, because a checksum that is added later must not download the file again
+        checksum=checksum_of,
+    params:
+        url=address_of,
+        stage_version=STAGE_VERSIONS["fetch"],
+    shell:
+        r"""
+        gatescope fetch \
+            --url {params.url:q} \
+            --checksum {resources.checksum:q} \
+            --output {output.file:q} \
+            --log {log:q}
+        """
 
 
 rule simulate:
