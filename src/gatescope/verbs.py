@@ -105,7 +105,7 @@ def _named_paths(flag: str, help: str) -> tuple[str, dict[str, Any]]:
     )
 
 
-_GENOME = _file("--genome", "FASTA, plain, gzip or bgzip")
+_GENOME = _file("--genome", "FASTA, plain, gzip or bgzip, or .2bit")
 _ATAC = _file(
     "--atac",
     "BAM, CRAM, fragments (BED3 or 10x), tagAlign, BEDPE (plain or gzip) or a bigWig of cut counts; several are "

@@ -16,7 +16,9 @@ from gatescope.atac.bam import bam_tables
 from gatescope.atac.bigwig import bigwig_lengths, read_bigwig
 from gatescope.atac.cuts import cuts, open_cuts
 from gatescope.atac.ends import ReadFilter
+from gatescope.browser.twobit import write_twobit
 from gatescope.errors import InputError
+from gatescope.genome.fasta import Genome
 from test_atac.atac_files import (
     count_cuts,
     draw,
@@ -82,7 +84,7 @@ def test_an_index_is_neither_needed_nor_made(tmp_path, genome):
     assert (tmp_path / "out" / "with.bw").read_bytes() == (tmp_path / "out" / "without.bw").read_bytes()
 
 
-@pytest.mark.parametrize("packing", ["plain", "gzip", "bgzip"])
+@pytest.mark.parametrize("packing", ["plain", "gzip", "bgzip", "2bit"])
 def test_a_cram_takes_the_genome_as_its_reference(tmp_path, genome, packing):
     """Nothing is written beside the genome, and the path in the CRAM's header is not needed."""
     rows, folder = draw(LENGTHS, 40), tmp_path / "elsewhere"
@@ -90,6 +92,9 @@ def test_a_cram_takes_the_genome_as_its_reference(tmp_path, genome, packing):
     reference = write_fasta(folder / "genome.fa", LENGTHS)
     path = write_alignments(tmp_path / "a.cram", LENGTHS, rows, reference=reference)
     content = reference.read_bytes()
+    if packing == "2bit":
+        write_twobit(tmp_path / "packed", Genome(reference))
+        content = (tmp_path / "packed").read_bytes()
     for each in folder.iterdir():
         each.unlink()
     packed = folder / "other.fa"

@@ -7,6 +7,8 @@ import pytest
 
 from fake_results import write_fake_results
 from gatescope.browser.hub import hub
+from gatescope.browser.twobit import write_twobit
+from gatescope.genome.fasta import Genome
 
 
 def read_session(fake):
@@ -68,6 +70,18 @@ def test_gzip_cannot_be_opened_by_igv(own_fake):
     packed.write_bytes(gzip.compress(own_fake.genome.read_bytes(), mtime=0))
     hub("demo", own_fake.results, packed, own_fake.runs)
     assert read_session(own_fake).get("genome") == "genome.2bit"
+
+
+def test_a_genome_that_is_2bit_is_opened_as_it_is(own_fake):
+    packed = own_fake.genome.with_name("packed.2bit")
+    write_twobit(packed, Genome(own_fake.genome))
+    hub("demo", own_fake.results, packed, own_fake.runs, ucsc_genome="planted1")
+    session = read_session(own_fake).get("genome")
+    assert (own_fake.results / "browser" / session).resolve() == packed.resolve()
+    hub("demo", own_fake.results, packed, own_fake.runs)
+    written = Genome(own_fake.results / "browser" / "genome.2bit")
+    for chrom in written.lengths:
+        assert (written.codes(chrom) == Genome(own_fake.genome).codes(chrom)).all()
 
 
 def test_names_are_escaped(tmp_path):

@@ -207,10 +207,10 @@ def test_a_genome_travels_to_another_process(tmp_path, monkeypatch):
     genome = Genome(write(tmp_path / "g.fa", text))
     same_as_by_hand(genome, text)
     same_as_by_hand(pickle.loads(pickle.dumps(genome)), text)
-    before = genome._faidx
+    before = genome._reader
     monkeypatch.setattr(os, "getpid", lambda: -1)
     same_as_by_hand(genome, text)
-    assert genome._faidx is not before
+    assert genome._reader is not before
 
 
 def test_lengths_cannot_be_changed_from_outside(tmp_path):

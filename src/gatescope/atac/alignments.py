@@ -51,7 +51,8 @@ def read_alignments(
     keep : ReadFilter
         Unmapped, secondary, supplementary and QC-failed alignments are left out whatever it says.
     genome : Path or str
-        FASTA with these contigs. CRAM may need it as reference; what it looks up there is no base that is used.
+        FASTA or .2bit with these contigs. CRAM may need it as reference; what it looks up there is no base that
+        is used.
     exclude_contigs : iterable of str
         Contigs whose reads are left out, counted.
 

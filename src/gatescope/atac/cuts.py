@@ -91,7 +91,7 @@ def cuts(
         BAM, CRAM, SAM, fragments (BED3 or 10x), tagAlign, BEDPE, or a bigWig of cut counts that are centred
         already, whose gaps are read as 0. The format is told from the content.
     genome : Path or str
-        FASTA.
+        FASTA or .2bit.
     output : Path or str
         ``cuts.bw``; ``cuts.bw.json`` is written beside it, and what the data say about the shift:
         ``tn5_shift.json`` and ``tn5_shift.svg``.

@@ -60,7 +60,7 @@ def hub(
     results : path
         Results folder of the sample.
     genome : path
-        FASTA that the results were made from.
+        Genome file that the results were made from.
     runs : sequence of str
         At least one. The session shows the first in full, of the others the boundary units and predictions.
     ucsc_genome : str

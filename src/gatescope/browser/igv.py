@@ -28,7 +28,7 @@ def write_session(
     results : Path
         Results folder of the sample.
     genome : path
-        FASTA, named relative to the session where it lies in the results folder, else by its absolute path.
+        FASTA or .2bit, named relative to the session where it lies in the results folder, else by its absolute path.
         A FASTA that is gzip but not bgzip cannot be opened by IGV: the session then names
         ``browser/genome.2bit`` if that was written.
     runs : sequence of str

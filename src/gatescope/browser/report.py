@@ -74,7 +74,7 @@ def report(
     results : path
         Results folder of the sample.
     genome : path
-        FASTA that the results were made from.
+        Genome file that the results were made from.
     runs : sequence of str
         At least one.
     settings : mapping, optional

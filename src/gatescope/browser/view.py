@@ -67,7 +67,7 @@ def embedded_view(results: Path, genome: Path | str, run: str, *, count: int, wi
     results : Path
         Results folder of the sample.
     genome : path
-        FASTA.
+        FASTA or .2bit.
     run : str
     count : int
         Number of boundaries.

@@ -49,7 +49,7 @@ def encode(
     Parameters
     ----------
     genome : path
-        FASTA.
+        FASTA or .2bit.
     cuts : path
         bigWig of Tn5 cut counts per base, from `gatescope.atac.cuts.cuts`; no value means no cut.
     peaks : path

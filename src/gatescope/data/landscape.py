@@ -88,7 +88,7 @@ def read_landscape(
     Parameters
     ----------
     genome, peaks, exclusion_list : path
-        FASTA; BED3+ or narrowPeak; BED3+ or None.
+        FASTA or .2bit; BED3+ or narrowPeak; BED3+ or None.
     exclude_contigs : sequence of str
         Contigs left out of everything.
     funnel : Funnel

@@ -160,7 +160,7 @@ def preflight(
     Parameters
     ----------
     genome : path
-        FASTA.
+        FASTA or .2bit.
     atac : path, or a sequence of paths
         Reads, fragments, or a bigWig of cut counts, as in `gatescope.atac.cuts.cuts`; several are replicates.
     peaks : path

@@ -1,9 +1,10 @@
-"""Which contigs does this genome have, and which bases? FASTA files, plain or compressed, read by pyfaidx.
+"""Which contigs does this genome have, and which bases? FASTA, plain or compressed, and .2bit.
 
 Public names: `Genome`, `linked_fasta`.
 """
 
 import gzip
+import hashlib
 import logging
 import os
 import shutil
@@ -14,6 +15,7 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from pyfaidx import Faidx, FastaIndexingError
@@ -21,6 +23,7 @@ from pyfaidx import Faidx, FastaIndexingError
 from gatescope.errors import InputError
 from gatescope.genome.contigs import contig_hint
 from gatescope.genome.sequence import encode_bases
+from gatescope.genome.twobit import TwoBit, is_twobit
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +34,7 @@ _LONGEST_HEADER = 100_000
 _BLOCK_BYTES = 1 << 16
 _IUPAC = b"ACGTRYSWKMBDHVNacgtryswkmbdhvn"
 _IS_NUCLEOTIDE = np.isin(np.arange(256), np.frombuffer(_IUPAC, dtype=np.uint8))
-# What pyfaidx and Biopython raise on files that are no FASTA, truncated, or indexed wrongly.
+# What pyfaidx and Biopython raise on files that are no genome, truncated, or indexed wrongly.
 _UNREADABLE = (
     FastaIndexingError,
     OSError,
@@ -39,20 +42,33 @@ _UNREADABLE = (
     ValueError,
     IndexError,
     AttributeError,
+    RuntimeError,
+    MemoryError,
     zlib.error,
     struct.error,
 )
 
 
+class _Reader(Protocol):
+    """What a file of either format can do."""
+
+    kind: str
+    lengths: dict[str, int]
+
+    def text(self, chrom: str, start: int, end: int) -> bytes:
+        """Return the letters of ``[start, end)``."""
+        ...
+
+
 class Genome:
-    """Read the bases of a FASTA file by contig and position.
+    """Read the bases of a genome by contig and position.
 
     Parameters
     ----------
     path : Path or str
-        FASTA: plain, gzip or bgzip (told apart by content, not by name). A ``.fai`` (and ``.gzi``) beside it
-        that is at least as new as the file and fits it is used; otherwise an index is made in a temporary folder.
-        Nothing is ever written beside the file. A gzip file is unpacked there once per process.
+        FASTA: plain, gzip or bgzip; or .2bit (told apart by content, not by name). A ``.fai`` (and ``.gzi``)
+        beside a FASTA that is at least as new as the file and fits it is used; otherwise an index is made in a
+        temporary folder. Nothing is ever written beside the file. A gzip file is unpacked there once per process.
 
     Notes
     -----
@@ -68,7 +84,7 @@ class Genome:
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
-        self._faidx: Faidx | None = None
+        self._reader: _Reader | None = None
         self._pid = 0
         self._lengths: dict[str, int] | None = None
 
@@ -98,24 +114,45 @@ class Genome:
         ValueError
             If the span is not within the contig.
         """
+        pieces = [encode_bases(text) for text in self.letters(chrom, start, end)]
+        return np.concatenate(pieces) if pieces else np.empty(0, dtype=np.uint8)
+
+    def md5(self, chrom: str) -> str:
+        """Return the MD5 of a contig's upper-case letters, as 32 hexadecimal digits: SAM's tag M5.
+
+        References
+        ----------
+        SAM/BAM Format Specification, section 1.3.2.
+        """
+        digest = hashlib.md5(usedforsecurity=False)
+        for text in self.letters(chrom):
+            digest.update(text.upper())
+        return digest.hexdigest()
+
+    def letters(self, chrom: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+        """Yield the letters of ``[start, end)`` piece by piece, in the case of the file (.2bit: upper case).
+
+        Raises
+        ------
+        InputError, ValueError
+            As `codes`.
+        """
         lengths = self.lengths
         if chrom not in lengths:
             raise InputError(f"no contig {chrom!r}", where=self.path, cause=contig_hint([chrom], lengths))
         end = lengths[chrom] if end is None else end
         if not 0 <= start <= end <= lengths[chrom]:
             raise ValueError(f"[{start}, {end}) is not within {chrom} of {lengths[chrom]} bp")
-        pieces = [
-            self._piece(chrom, first, min(first + _PIECE_BP, end)) for first in range(start, end, _PIECE_BP)
-        ]
-        return np.concatenate(pieces) if pieces else np.empty(0, dtype=np.uint8)
+        for first in range(start, end, _PIECE_BP):
+            yield self._piece(chrom, first, min(first + _PIECE_BP, end))
 
-    def _piece(self, chrom: str, start: int, end: int) -> np.ndarray:
+    def _piece(self, chrom: str, start: int, end: int) -> bytes:
         """Read and check one piece."""
         if self._pid != os.getpid():
             self._open()
-        assert self._faidx is not None
+        assert self._reader is not None
         try:
-            text = _fetch(self._faidx, chrom, start, end).encode("ascii")
+            text = self._reader.text(chrom, start, end)
         except _UNREADABLE as error:
             raise self._unreadable(error) from error
         if len(text) != end - start:
@@ -123,7 +160,7 @@ class Genome:
                 f"{len(text)} bases at {chrom}:{start}-{end}, the index promises {end - start}"
             )
         self._refuse_letters(chrom, start, text)
-        return encode_bases(text)
+        return text
 
     def _refuse_letters(self, chrom: str, start: int, text: bytes) -> None:
         """Raise for the first letter that no nucleotide has."""
@@ -140,20 +177,17 @@ class Genome:
     def _open(self) -> None:
         """Open the file in this process, and check its contigs."""
         if not self.path.is_file():
-            raise InputError("FASTA file does not exist", where=self.path)
+            raise InputError("genome file does not exist", where=self.path)
         try:
-            # The folder may go as soon as the file is open: pyfaidx keeps the index in memory.
-            with tempfile.TemporaryDirectory(prefix="gatescope-") as folder:
-                self._faidx = _open_faidx(self.path, Path(folder))
+            self._reader = TwoBit(self.path) if is_twobit(self.path) else _Fasta(self.path)
         except _UNREADABLE as error:
             raise self._unreadable(error) from error
         self._pid = os.getpid()
         if self._lengths is None:
-            lengths = {name: record.rlen for name, record in self._faidx.index.items()}
-            self._check_contigs(lengths)
-            self._lengths = lengths
-            first = next(iter(lengths))
-            self.codes(first, 0, min(1000, lengths[first]))
+            self._check_contigs(self._reader.lengths)
+            self._lengths = self._reader.lengths
+            first = next(iter(self._lengths))
+            self.codes(first, 0, min(1000, self._lengths[first]))
 
     def _check_contigs(self, lengths: dict[str, int]) -> None:
         """Raise if there is no contig, or one without bases."""
@@ -162,22 +196,41 @@ class Genome:
         empty = [name for name, length in lengths.items() if length == 0]
         if empty:
             raise InputError(
-                f"contig {empty[0]!r} has no bases", where=self.path, remedy="remove it from the FASTA"
+                f"contig {empty[0]!r} has no bases", where=self.path, remedy="remove it from the file"
             )
 
     def _unreadable(self, error: object) -> InputError:
-        """Say that the file is not FASTA, with the reader's reason."""
+        """Say that the file is no genome, with the reader's reason."""
         reason = " ".join(str(error).split()) or type(error).__name__
         if reason.startswith("Duplicate key"):
             name = reason.removeprefix("Duplicate key ").strip('"')
             return InputError(
                 f"contig name {name!r} stands twice", where=self.path, remedy="rename or remove one"
             )
+        if is_twobit(self.path):
+            remedy = "copy it again, or make it again (faToTwoBit), or give FASTA"
+            return InputError(f"cannot be read as .2bit ({reason})", where=self.path, remedy=remedy)
         return InputError(
             f"cannot be read as FASTA ({reason})",
             where=self.path,
             remedy="check that it is complete, begins with a '>' line and has lines of equal length",
         )
+
+
+class _Fasta:
+    """Read the letters of a FASTA file through pyfaidx."""
+
+    kind = "FASTA"
+
+    def __init__(self, path: Path) -> None:
+        # The folder may go as soon as the file is open: pyfaidx keeps the index in memory.
+        with tempfile.TemporaryDirectory(prefix="gatescope-") as folder:
+            self._faidx = _open_faidx(path, Path(folder))
+        self.lengths = {name: record.rlen for name, record in self._faidx.index.items()}
+
+    def text(self, chrom: str, start: int, end: int) -> bytes:
+        """Return the letters of ``[start, end)``, 0-based half-open."""
+        return _fetch(self._faidx, chrom, start, end).encode("ascii")
 
 
 def _fetch(faidx: Faidx, chrom: str, start: int, end: int) -> str:
@@ -210,12 +263,27 @@ def _open_faidx(path: Path, folder: Path) -> Faidx:
 
 @contextmanager
 def linked_fasta(path: Path | str) -> Iterator[Path]:
-    """Yield another name of a FASTA file, for readers that write their index beside it.
+    """Yield another name of a genome, for readers of FASTA that write their index beside it.
 
-    It lies in a temporary folder that is removed afterwards; a gzip file that is no bgzip is unpacked there.
+    It lies in a temporary folder that is removed afterwards; a gzip file that is no bgzip is unpacked there, and
+    a .2bit file written as FASTA.
     """
     with tempfile.TemporaryDirectory(prefix="gatescope-") as folder:
-        yield _link(Path(path), Path(folder))[1]
+        if is_twobit(path):
+            yield _write_fasta(Genome(path), Path(folder))
+        else:
+            yield _link(Path(path), Path(folder))[1]
+
+
+def _write_fasta(genome: Genome, folder: Path) -> Path:
+    """Write a genome as plain FASTA, one line per contig."""
+    fasta = folder / "genome.fa"
+    with fasta.open("wb") as file:
+        for chrom in genome.lengths:
+            file.write(b">" + chrom.encode() + b"\n")
+            file.writelines(genome.letters(chrom))
+            file.write(b"\n")
+    return fasta
 
 
 def _link(path: Path, folder: Path) -> tuple[str, Path]:
