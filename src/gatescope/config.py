@@ -148,8 +148,8 @@ def _check_inputs(name: str, model: Mapping[str, Any], samples: Mapping[str, Sam
         )
 
 
-def check_folds(config: Mapping[str, Any]) -> dict[str, dict[str, list[str]]]:
-    """Return the folds that are used, in a form the verbs take.
+def check_folds(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the folds that are used, in a form the verbs take; they have names already (`genome.folds.name_folds`).
 
     Folds that no run names may belong to another genome (an overlay adds to the defaults), so they are
     neither checked nor handed on.
@@ -157,18 +157,19 @@ def check_folds(config: Mapping[str, Any]) -> dict[str, dict[str, list[str]]]:
     Raises
     ------
     InputError
-        If a contig is in both lists of a fold, or is excluded.
+        If a contig is in both lists of a fold, or is excluded. Contigs that are dealt out are known later.
     """
     used = {name: config["folds"][name] for name in config["runs"]["folds"]}
     for name, fold in used.items():
-        for contig in fold["test"]:
-            if contig in fold["valid"]:
+        test, valid = fold.get("test", ()), fold.get("valid", ())
+        for contig in test:
+            if contig in valid:
                 raise InputError(
                     f"contig {contig!r} is in both test and valid",
                     where=f"config: folds.{name}",
                     remedy="keep it in one of them",
                 )
-        for contig in (*fold["test"], *fold["valid"]):
+        for contig in (*test, *valid):
             if contig in config["exclude_contigs"]:
                 raise InputError(
                     f"contig {contig!r} is in exclude_contigs as well", where=f"config: folds.{name}"

@@ -23,6 +23,8 @@ PLANTED_FILES = {
     "peaks": "peaks.narrowPeak",
     "exclusion_list": "exclusion.bed",
 }
+#: Columns that hold several files, separated by commas.
+SEVERAL = ("atac", "exclusion_list")
 #: What follows the path of a track in which a missing value means 0.
 GAPS_ARE_ZERO = ":zero"
 #: Names that inputs and arrays of the encoded store have already.
@@ -36,8 +38,8 @@ class Sample:
     Attributes
     ----------
     files : dict of str to str or list of str
-        Paths by column; a column that is not filled in is not there. ``atac`` is a list, one path per replicate;
-        ``peaks`` is the file that the verb `peaks` writes where the table names none.
+        Paths by column; a column that is not filled in is not there. ``atac`` (one path per replicate) and
+        ``exclusion_list`` are lists; ``peaks`` is the file that the verb `peaks` writes where the table names none.
     tracks : dict of str to str
         Path of each further track by its name, followed by ``:zero`` where a missing value means 0.
     remotes : dict of str to Remote
@@ -175,8 +177,8 @@ def _read_sample(row: Mapping[str, str], data_dir: Path, tn5_shift: str, place: 
     for column, planted in PLANTED_FILES.items():
         if row[column] == PLANTED:
             files[column] = f"{simulated}/{planted}"
-        elif column == "atac":
-            files[column] = _replicates(row[column], data_dir, f"{place}: {column}")
+        elif column in SEVERAL and row[column]:
+            files[column] = _several(row[column], data_dir, f"{place}: {column}")
         elif column == "peaks" and calls_peaks:
             files[column] = f"results/{row['sample']}/atac/peaks.narrowPeak"
         elif row[column]:
@@ -194,12 +196,12 @@ def _read_sample(row: Mapping[str, str], data_dir: Path, tn5_shift: str, place: 
     return Sample(row["sample"], files, tracks, remotes, shifts, is_planted.pop(), calls_peaks)
 
 
-def _replicates(paths: str, data_dir: Path, place: str) -> list[str]:
-    """Return the files of a sample, each of which exists and stands there once."""
+def _several(paths: str, data_dir: Path, place: str) -> list[str]:
+    """Return the files of a column, each of which exists and stands there once."""
     found = [_existing(path.strip(), data_dir, place) for path in paths.split(",")]
     for path in found:
         if found.count(path) > 1:
-            raise InputError(f"{path} appears twice", where=place, remedy="name each replicate once")
+            raise InputError(f"{path} appears twice", where=place, remedy="name each file once")
     return found
 
 

@@ -74,6 +74,22 @@ class _NamedPaths(argparse.Action):
         setattr(namespace, self.dest, named)
 
 
+def _fold(text: str) -> dict[str, Any] | int | Path:
+    """Read what says how the genome is split: JSON, a number, or the path of a file."""
+    if text.lstrip().startswith("{"):
+        return _json_object(text)
+    return int(text) if text.isdecimal() else Path(text)
+
+
+class _Folds(argparse.Action):
+    """Take one mapping, one number, or several paths."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        if len(values) > 1 and not all(isinstance(value, Path) for value in values):
+            raise argparse.ArgumentError(self, "several folds are given as one JSON object or as files")
+        setattr(namespace, self.dest, values if isinstance(values[0], Path) else values[0])
+
+
 def _option(flag: str, help: str, **settings: Any) -> tuple[str, dict[str, Any]]:
     """Describe one flag; it is required unless it has a default."""
     settings.setdefault("required", "default" not in settings)
@@ -113,9 +129,19 @@ _ATAC = _file(
     nargs="+",
 )
 _PEAKS = _file("--peaks", "accessible regions: narrowPeak or BED")
-_EXCLUSION_LIST = _file("--exclusion-list", "regions that are not scored (BED)", nargs="?", default=None)
+_EXCLUSION_LIST = _file(
+    "--exclusion-list", "regions that are not scored (BED); of several, the union", nargs="*", default=()
+)
 _INPUT_TRACKS = _named_paths("--tracks", "further bigWigs as input channels")
-_FOLDS = _json("--folds", '{"NAME": {"test": [contig, ...], "valid": [contig, ...]}, ...}')
+_FOLDS = _option(
+    "--folds",
+    'JSON, {"NAME": {"test": [contig, ...], "valid": [contig, ...]}, ...}; a number of folds by contig; or files of '
+    "one fold each, as ChromBPNet reads them",
+    type=_fold,
+    action=_Folds,
+    nargs="+",
+    metavar="FOLDS",
+)
 _TN5_SHIFT = _option(
     "--tn5-shift",
     "shift already in the ATAC file, such as +0/-0 or +4/-5; auto reads it from the data; one, or one for each file",

@@ -29,6 +29,7 @@ from gatescope.data.preflight import RunSize
 from gatescope.data.sampler import Sampling
 from gatescope.data.simulate import simulate
 from gatescope.errors import InputError
+from gatescope.genome.folds import name_folds
 from gatescope.model.network import NetworkConfig
 from gatescope.model.train import Training
 from gatescope.samples import read_samples
@@ -301,6 +302,18 @@ def test_replicates_are_paths_separated_by_commas(sheet, tmp_path):
     assert one.tn5_shift == ["+4/-4", "+4/-4"]
 
 
+def test_exclusion_lists_are_paths_separated_by_commas(sheet, tmp_path):
+    samples = sheet(
+        f"{COLUMNS}\texclusion_list", "a\tg.fa\ta.bed\tp.bed\tp.bed, a.bed", "b\tg.fa\ta.bed\tp.bed"
+    )
+    assert samples["a"].files["exclusion_list"] == [str(tmp_path / "p.bed"), str(tmp_path / "a.bed")]
+    assert "exclusion_list" not in samples["b"].files
+    with pytest.raises(
+        InputError, match=r"line 2: exclusion_list: .*p.bed appears twice; name each file once"
+    ):
+        sheet(f"{COLUMNS}\texclusion_list", "a\tg.fa\ta.bed\tp.bed\tp.bed,p.bed")
+
+
 def test_each_replicate_may_be_left_to_the_data(sheet):
     for shifts in ("auto,+4/-4", "+4/-4,auto", "auto,auto"):
         (one,) = sheet(f"{COLUMNS}\ttn5_shift", f"one\tg.fa\ta.bed,t.bw\tp.bed\t{shifts}").values()
@@ -333,6 +346,38 @@ def test_a_sidecar_is_a_file_of_the_sample_where_there_is_one(sheet, tmp_path):
     (tmp_path / "t.bw.json").write_text("{}")
     (one,) = sheet(f"{COLUMNS}\ttracks", row).values()
     assert one.track_files == [f"{tmp_path}/t.bw", f"{tmp_path}/t.bw.json"]
+
+
+@pytest.mark.parametrize(
+    ("folds", "line"),
+    [
+        (5, None),
+        ("a.json", None),
+        (["a.json", "b.json"], None),
+        ({"f1": {"test": ["a"], "valid": ["b"], "train": ["c"]}}, None),
+        (2, "config: folds: 2 is less than the minimum of 3"),
+        (2.5, "config: folds: 2.5 is not of type 'object', 'integer', 'string', 'array'"),
+        ([], "config: folds"),
+        ([3], "config: folds[0]: 3 is not of type 'string'"),
+        ({"f1": {"test": ["a"]}}, "config: folds.f1.valid: is missing"),
+        ({"f1": {"test": ["a"], "valid": ["b"], "val": ["b"]}}, "config: folds.f1.val: unknown key"),
+    ],
+)
+def test_folds_are_lists_a_number_or_files(folds, line):
+    values = {"folds": folds, "models": {"a": {}}, "runs": {"models": ["a"], "folds": ["f1"]}}
+    errors = list(jsonschema.Draft202012Validator(SCHEMA).iter_errors(values))
+    assert bool(errors) == (line is not None)
+    if errors:
+        assert str(explain(errors[0], "config")).startswith(line)
+
+
+def test_folds_by_number_are_runs_before_the_genome_is_known(sheet):
+    samples = sheet(COLUMNS, "a\tg.fa\ta.bed\tp.bed")
+    values = config(runs={"models": ["a"], "folds": ["f2", "f4"], "seeds": [1]}, folds=name_folds(4))
+    assert list(plan_runs(values, samples)) == ["a.f2.1", "a.f4.1"]
+    assert check_folds(values) == {"f2": {"part": 2, "of": 4}, "f4": {"part": 4, "of": 4}}
+    with pytest.raises(InputError, match="'f5' is not defined; defined are f1, f2, f3, f4"):
+        plan_runs({**values, "runs": values["runs"] | {"folds": ["f5"]}}, samples)
 
 
 def test_runs_are_every_combination(sheet):

@@ -375,6 +375,11 @@ BAD = {
     ),
     "fold without validation": Bad("preflight", folds(test=["chr3"]), ["folds.f1", "valid"]),
     "folds that are no JSON": Bad("preflight", flags(folds=["{f1: chr3}"]), ["--folds", "not JSON"]),
+    "folds by JSON and by number": Bad("encode", flags(folds=["{}", 4]), ["--folds", "as files"]),
+    "more folds than contigs": Bad("preflight", flags(folds=[5]), ["5 folds of 4 contigs", "fewer"]),
+    "file of folds that is not there": Bad(
+        "preflight", flags(folds=["fold_0.json"]), ["folds: fold_0.json", "does not exist"]
+    ),
     "test contig without a peak": Bad(
         "preflight", no_peaks_on("chr3"), ["no usable peak on chr3", "test", "f1"]
     ),

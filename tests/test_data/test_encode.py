@@ -274,6 +274,54 @@ def test_a_bigwig_may_hold_more_contigs_than_the_genome(tiny_inputs):
     assert "chrM" not in run(tiny_inputs).lengths
 
 
+def test_several_exclusion_lists_are_one(tiny_inputs):
+    """Their order does not matter, nor that they overlap, nor that one names an excluded contig only."""
+    one, other = tiny_inputs.folder / "one.bed", tiny_inputs.folder / "other.bed"
+    both, elsewhere = tiny_inputs.folder / "both.bed", tiny_inputs.folder / "elsewhere.bed"
+    rows = [("chr2", 6_050, 6_300), ("chr1", 9_000, 9_500)], [("chr1", 9_200, 9_900), ("chr3", 0, 70)]
+    write_rows(one, rows[0])
+    write_rows(other, rows[1])
+    write_rows(both, [*rows[0], *rows[1]])
+    write_rows(elsewhere, [("chrM", 5, 9)])
+    wanted = run(tiny_inputs, exclusion_list=both, exclude_contigs=["chrM"])
+    states = {contig: np.array(wanted.state(contig)) for contig in wanted.lengths}
+    regions = wanted.regions
+    for lists in ([one, other], [other, elsewhere, one]):
+        found = run(tiny_inputs, exclusion_list=lists, exclude_contigs=["chrM"])
+        assert found.regions.equals(regions)
+        assert all(np.array_equal(found.state(contig), states[contig]) for contig in states)
+    roles = [role for role in found.meta["inputs"] if role.startswith("exclusion")]
+    assert roles == ["exclusion_list 1", "exclusion_list 2", "exclusion_list 3"]
+    empty = run(tiny_inputs, exclusion_list=[])
+    assert empty.meta["inputs"].keys() == run(tiny_inputs, exclusion_list=None).meta["inputs"].keys()
+
+
+def test_folds_by_number_and_from_files(tiny_inputs):
+    """chr4 of 21,000, chr1 of 20,000, chr2 of 18,011 and chr3 of 16,000 bp, the longest dealt first."""
+    store = run(tiny_inputs, folds=3)
+    assert store.meta["folds"] == {
+        "f1": {"test": ["chr4"], "valid": ["chr1"]},
+        "f2": {"test": ["chr1"], "valid": ["chr2", "chr3"]},
+        "f3": {"test": ["chr2", "chr3"], "valid": ["chr4"]},
+    }
+    parts = {"train": ["chr1", "chrUn"], "valid": ["chr2"], "test": ["chr3"]}
+    (tiny_inputs.folder / "fold_0.json").write_text(json.dumps(parts))
+    store = run(tiny_inputs, folds=tiny_inputs.folder / "fold_0.json")
+    fold = store.fold("fold_0")
+    assert fold.parts() == {**parts, "train": ["chr1"]} == store.meta["folds"]["fold_0"]
+    assert [fold.split(contig) for contig in store.lengths] == ["train", "valid", "test", "unused"]
+
+
+def test_a_contig_without_peaks_is_warned_of_and_a_part_without_is_refused(tiny_inputs, caplog):
+    tiny_inputs.peak_rows = [row for row in tiny_inputs.peak_rows if row[0] not in ("chr2", "chr3")]
+    tiny_inputs.write()
+    with pytest.raises(InputError, match="no usable peak on the training contigs of fold f1"):
+        run(tiny_inputs, folds={"f1": {"test": ["chr3", "chr1"], "valid": ["chr4"]}})
+    assert "test contigs of fold f1 without a usable peak: chr3" in caplog.text
+    with pytest.raises(InputError, match="no usable peak on chr2, chr3, the validation contigs of fold f1"):
+        run(tiny_inputs, folds={"f1": {"test": ["chr1"], "valid": ["chr2", "chr3"]}})
+
+
 def test_an_old_store_is_replaced(tiny_inputs):
     store = run(tiny_inputs)
     (store.path / "chrOld.codes.npy").touch()

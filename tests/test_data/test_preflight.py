@@ -128,6 +128,10 @@ def test_parts_of_a_fold_add_up(tiny_inputs):
         assert sum(part["peaks"] for part in parts.values()) == found["peaks"]["usable"]
         assert parts["test"]["contigs"] == folds[name]["test"]
     assert found["folds"]["b"]["train"]["contigs"] == ["chr3", "chr4"]
+    folds = {"c": {"test": ["chr3"], "valid": ["chr4"], "train": ["chr1"]}}
+    parts = run(tiny_inputs, folds=folds)["folds"]["c"]
+    assert parts["unused"]["contigs"] == ["chr2"]
+    assert sum(part["bp"] for part in parts.values()) == found["genome"]["bp"]
 
 
 def test_excluded_contigs_count_nowhere(tiny_inputs):

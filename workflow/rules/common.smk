@@ -26,6 +26,7 @@ from gatescope.config import (
     training_settings,
 )
 from gatescope.errors import InputError
+from gatescope.genome.folds import name_folds
 from gatescope.remote import check_kept, find_remotes
 from gatescope.samples import read_samples
 from gatescope.stages import STAGE_VERSIONS
@@ -67,10 +68,11 @@ def read_configuration():
             lambda row, place: check(row, "../schemas/samples.schema.yaml", place),
         )
         check_kept(remotes_of(samples).values())
-        runs = plan_runs(config, samples)
+        planned = config | {"folds": name_folds(config["folds"], config["data_dir"])}
+        runs = plan_runs(planned, samples)
         for run in runs.values():
             training_settings(config, run.model)
-        return samples, runs, check_folds(config), genes_file(config)
+        return samples, runs, check_folds(planned), genes_file(config)
     except InputError as error:
         sys.exit(f"gatescope: error: {error}")
 

@@ -129,7 +129,12 @@ def runs_table(runs: Sequence[RunEvidence]) -> Table:
         )
     note = (
         "A run is one network: model, fold and seed. Contigs that are not named here were trained on, but for "
-        "those shorter than a training window."
+        "those shorter than a training window"
+        + (
+            ", and those that are in no list of their fold."
+            if any("train" in run.model["fold"] for run in runs)
+            else "."
+        )
     )
     return Table(columns, rows, note)
 

@@ -19,7 +19,14 @@ from gatescope.data.inputs import (
     read_track,
     track_sources,
 )
-from gatescope.data.landscape import Funnel, Landscape, read_landscape, usable_peaks
+from gatescope.data.landscape import (
+    ExclusionLists,
+    Funnel,
+    Landscape,
+    exclusion_lists,
+    read_landscape,
+    usable_peaks,
+)
 from gatescope.data.store import NOT_SCORED, ContigArrays, write_store
 from gatescope.errors import InputError
 from gatescope.files import file_hash
@@ -35,8 +42,8 @@ def encode(
     peaks: Path | str,
     output: Path | str,
     *,
-    folds: Mapping[str, Any],
-    exclusion_list: Path | str | None = None,
+    folds: Any,
+    exclusion_list: ExclusionLists = None,
     tracks: Mapping[str, str | Path] | None = None,
     exclude_contigs: Iterable[str] = (),
     window_bp: int = 1500,
@@ -56,9 +63,9 @@ def encode(
         BED3+ or narrowPeak; overlapping and repeated peaks are merged.
     output : path
         Folder to write; an encoded store that is already there is replaced, anything else refused.
-    folds : mapping
-        Fold name -> ``{"test": [contigs], "valid": [contigs]}``.
-    exclusion_list : path, optional
+    folds : mapping, int, path or list of paths
+        Splits by contig, as `gatescope.genome.folds.name_folds` takes them.
+    exclusion_list : path or sequence of paths, optional
         BED of regions that are not to be trusted. Their bases are not scored; peaks that touch
         one are dropped.
     tracks : mapping, optional
@@ -102,9 +109,7 @@ def encode(
     meta = {
         "stage_version": STAGE_VERSIONS["encode"],
         "window_bp": window_bp,
-        "folds": {
-            name: {"test": list(fold.test), "valid": list(fold.valid)} for name, fold in splits.items()
-        },
+        "folds": {name: fold.parts() for name, fold in splits.items()},
         "inputs": _describe_inputs(genome, cuts, peaks, exclusion_list, sources),
         "parameters": {
             "exclude_contigs": list(exclude_contigs),
@@ -201,11 +206,11 @@ def _describe_inputs(
     genome: Path | str,
     cuts: Path | str,
     peaks: Path | str,
-    exclusion_list: Path | str | None,
+    exclusion_list: ExclusionLists,
     sources: list[TrackSource],
 ) -> dict[str, dict[str, str]]:
     """Return name and hash of each file; no folder, so that equal inputs give equal bytes anywhere."""
-    paths = {"genome": genome, "cuts": cuts, "peaks": peaks, "exclusion_list": exclusion_list}
+    paths = {"genome": genome, "cuts": cuts, "peaks": peaks, **exclusion_lists(exclusion_list)}
     paths |= {f"track {source.name}": source.path for source in sources}
-    given = {role: Path(path) for role, path in paths.items() if path is not None}
+    given = {role: Path(path) for role, path in paths.items()}
     return {role: {"path": path.name, "sha256": file_hash(path)} for role, path in given.items()}

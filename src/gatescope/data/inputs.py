@@ -3,6 +3,7 @@
 Public names: `TrackSource`, `track_sources`, `check_folds_have_peaks`, `read_track`.
 """
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +15,11 @@ from numpy.typing import NDArray
 from gatescope.atac.bigwig import read_bigwig
 from gatescope.errors import InputError
 from gatescope.files import read_json
+from gatescope.genome.contigs import name_list
 from gatescope.genome.folds import Fold
 from gatescope.samples import GAPS_ARE_ZERO, check_track_name
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -52,23 +56,29 @@ def track_sources(tracks: Mapping[str, str | Path] | None) -> list[TrackSource]:
 def check_folds_have_peaks(folds: Mapping[str, Fold], peaks: pd.DataFrame, where: Path | str) -> None:
     """Check that each part of each fold has a peak: without one, nothing can be learned or scored there.
 
+    Single contigs without a peak, such as short scaffolds that k folds deal out, are only warned of.
+
     Raises
     ------
     InputError
-        If a test or validation contig, or all training contigs together, have none.
+        If all test, all validation or all training contigs of a fold together have none.
     """
     with_peaks = set(peaks["chrom"])
     for fold in folds.values():
         for part, contigs in (("test", fold.test), ("validation", fold.valid)):
-            for contig in contigs:
-                if contig not in with_peaks:
-                    raise InputError(
-                        f"no usable peak on {contig}, a {part} contig of fold {fold.name}",
-                        where=where,
-                        cause="it has none, or the filters in the log dropped them",
-                        remedy=f"choose {part} contigs that have peaks",
-                    )
-        if not with_peaks - {*fold.test, *fold.valid}:
+            without = [contig for contig in contigs if contig not in with_peaks]
+            if len(without) == len(contigs):
+                raise InputError(
+                    f"no usable peak on {name_list(without)}, the {part} contigs of fold {fold.name}",
+                    where=where,
+                    cause="they have none, or the filters in the log dropped them",
+                    remedy=f"choose {part} contigs that have peaks",
+                )
+            if without:
+                log.warning(
+                    "%s contigs of fold %s without a usable peak: %s", part, fold.name, name_list(without)
+                )
+        if not any(fold.split(contig) == "train" for contig in with_peaks):
             raise InputError(
                 f"no usable peak on the training contigs of fold {fold.name}",
                 where=where,

@@ -1,6 +1,6 @@
 """Which bases are accessible, and which peaks can be trained on? Genome, peaks, exclusion list together.
 
-Public names: `Funnel`, `Landscape`, `read_landscape`, `usable_peaks`.
+Public names: `Funnel`, `Landscape`, `ExclusionLists`, `exclusion_lists`, `read_landscape`, `usable_peaks`.
 """
 
 import logging
@@ -21,6 +21,8 @@ from gatescope.genome.regions import is_overlapping, merge_regions, read_regions
 from gatescope.genome.sequence import UNKNOWN, gc_fraction
 
 log = logging.getLogger(__name__)
+
+ExclusionLists = Path | str | Sequence[Path | str] | None
 
 
 @dataclass
@@ -53,7 +55,7 @@ class Landscape:
     peaks : DataFrame
         Merged peaks in genome order, `chrom, start, end, summit`: the accessible regions.
     excluded : DataFrame
-        Exclusion list, `chrom, start, end`.
+        Union of the exclusion lists, `chrom, start, end`.
     """
 
     genome: Genome
@@ -76,10 +78,18 @@ class Landscape:
         return _mask(self.excluded, contig, self.lengths[contig])
 
 
+def exclusion_lists(given: ExclusionLists) -> dict[str, Path]:
+    """Return the exclusion lists by role: ``exclusion_list``, or where there are several each with its number."""
+    one = isinstance(given, str | Path)
+    paths = [Path(path) for path in ([given] if one else given or [])]
+    numbers = [""] if len(paths) == 1 else [f" {number}" for number in range(1, len(paths) + 1)]
+    return {f"exclusion_list{number}": path for number, path in zip(numbers, paths, strict=True)}
+
+
 def read_landscape(
     genome: Path | str,
     peaks: Path | str,
-    exclusion_list: Path | str | None,
+    exclusion_list: ExclusionLists,
     exclude_contigs: Sequence[str],
     funnel: Funnel,
 ) -> Landscape:
@@ -88,7 +98,7 @@ def read_landscape(
     Parameters
     ----------
     genome, peaks, exclusion_list : path
-        FASTA or .2bit; BED3+ or narrowPeak; BED3+ or None.
+        FASTA or .2bit; BED3+ or narrowPeak; BED3+, several, or None.
     exclude_contigs : sequence of str
         Contigs left out of everything.
     funnel : Funnel
@@ -165,15 +175,19 @@ def usable_peaks(
 
 
 def _read_excluded(
-    path: Path | str | None, lengths: Mapping[str, int], genome: Path | str, exclude_contigs: Sequence[str]
+    given: ExclusionLists, lengths: Mapping[str, int], genome: Path | str, exclude_contigs: Sequence[str]
 ) -> pd.DataFrame:
-    """Read the exclusion list; without one nothing is excluded."""
+    """Read the exclusion lists and take their union; without one nothing is excluded."""
     types = {"chrom": str, "start": int, "end": int}
     nothing = pd.DataFrame({column: pd.Series(dtype=kind) for column, kind in types.items()})
-    # a list may well name excluded contigs only, such as the mitochondrion
-    if path is None or set(read_regions(path)["chrom"]) <= set(exclude_contigs):
+    tables = []
+    for path in exclusion_lists(given).values():
+        # a list may well name excluded contigs only, such as the mitochondrion
+        if not set(read_regions(path)["chrom"]) <= set(exclude_contigs):
+            tables.append(read_regions(path, lengths, Path(genome).name, exclude_contigs))
+    if not tables:
         return nothing
-    excluded = merge_regions(read_regions(path, lengths, Path(genome).name, exclude_contigs))
+    excluded = merge_regions(pd.concat(tables, ignore_index=True))
     total = (excluded["end"] - excluded["start"]).to_numpy().sum()
     log.info("exclusion list: %d regions, %d bp, after merging", len(excluded), total)
     return excluded

@@ -23,7 +23,14 @@ from gatescope.data.inputs import (
     read_track,
     track_sources,
 )
-from gatescope.data.landscape import Funnel, Landscape, read_landscape, usable_peaks
+from gatescope.data.landscape import (
+    ExclusionLists,
+    Funnel,
+    Landscape,
+    exclusion_lists,
+    read_landscape,
+    usable_peaks,
+)
 from gatescope.data.store import NOT_SCORED
 from gatescope.errors import InputError
 from gatescope.files import write_json
@@ -141,8 +148,8 @@ def preflight(
     peaks: Path | str,
     output: Path | str,
     *,
-    folds: Mapping[str, Any],
-    exclusion_list: Path | str | None = None,
+    folds: Any,
+    exclusion_list: ExclusionLists = None,
     tracks: Mapping[str, str | Path] | None = None,
     tn5_shift: Shifts = "+0/-0",
     duplicates: Duplicates = "auto",
@@ -167,9 +174,9 @@ def preflight(
         BED3+ or narrowPeak.
     output : path
         ``preflight.json``; not written if anything is wrong.
-    folds : mapping
-        Fold name -> ``{"test": [contigs], "valid": [contigs]}``.
-    exclusion_list : path, optional
+    folds : mapping, int, path or list of paths
+        Splits by contig, as `gatescope.genome.folds.name_folds` takes them.
+    exclusion_list : path or sequence of paths, optional
         BED.
     tracks : mapping, optional
         Extra input tracks, name -> bigWig path, or ``path:zero`` where a missing value means 0.
@@ -230,7 +237,7 @@ def _list_inputs(
     genome: Path | str,
     atac: Paths,
     peaks: Path | str,
-    exclusion_list: Path | str | None,
+    exclusion_list: ExclusionLists,
     sources: list[TrackSource],
 ) -> dict[str, str]:
     """Return the path of each input, as given."""
@@ -241,9 +248,9 @@ def _list_inputs(
             f"atac {number}" if len(atac) > 1 else "atac": path for number, path in enumerate(atac, start=1)
         }
     )
-    paths = {"genome": genome, **several, "peaks": peaks, "exclusion_list": exclusion_list}
+    paths = {"genome": genome, **several, "peaks": peaks, **exclusion_lists(exclusion_list)}
     paths |= {f"track {source.name}": source.path for source in sources}
-    return {role: str(path) for role, path in paths.items() if path is not None}
+    return {role: str(path) for role, path in paths.items()}
 
 
 def _describe_genome(land: Landscape, sources: list[TrackSource]) -> dict[str, Any]:
@@ -317,7 +324,8 @@ def _describe_peaks(land: Landscape, usable: pd.DataFrame) -> dict[str, Any]:
 
 def _describe_fold(fold: Fold, land: Landscape, usable: pd.DataFrame) -> dict[str, Any]:
     """Count bases and usable peaks of each part of a fold."""
-    parts = {part: [c for c in land.lengths if fold.split(c) == part] for part in ("train", "valid", "test")}
+    names = ["train", "valid", "test"] + ["unused"] * (fold.train is not None)
+    parts = {part: [c for c in land.lengths if fold.split(c) == part] for part in names}
     return {
         part: {
             "contigs": contigs,

@@ -172,7 +172,7 @@ class EncodedStore:
         folds = self.meta["folds"]
         if name not in folds:
             raise InputError(f"no fold {name!r}; it has {', '.join(folds)}", where=self.path, remedy=_AGAIN)
-        return Fold(name=name, test=tuple(folds[name]["test"]), valid=tuple(folds[name]["valid"]))
+        return Fold.from_parts(name, folds[name])
 
     def _array(self, contig: str, name: str, dtype: type) -> NDArray:
         """Map an array, and keep the last few maps."""

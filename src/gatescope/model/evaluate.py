@@ -129,9 +129,9 @@ def evaluate(
     held_out = _cut_held_out(data, fold, seed)
     without = None if ablated is None else _load_ablated(Path(ablated), meta)
     device = prepare_torch(threads)
-    not_trained_on = [contig for contig in data.lengths if fold.split(contig) != "train"]
+    shown = [contig for contig in data.lengths if fold.split(contig) in ("valid", "test")]
     both_strands = _reads_both_strands(meta)
-    predicted = _predict(network.to(device), data, not_trained_on, both_strands)
+    predicted = _predict(network.to(device), data, shown, both_strands)
     scores = _score_network("model", predicted, held_out)
     if without is not None:
         twin = _predict(without.to(device), data, held_out.contigs, both_strands)
@@ -152,7 +152,7 @@ def evaluate(
 def _fold_of(meta: Mapping[str, Any]) -> Fold:
     """Return the fold a model was trained on."""
     fold = meta["fold"]
-    return Fold(fold["name"], tuple(fold["test"]), tuple(fold["valid"]))
+    return Fold.from_parts(fold["name"], fold)
 
 
 def _load_ablated(folder: Path, meta: Mapping[str, Any]) -> AccessibilityNetwork:

@@ -141,7 +141,7 @@ def train(
         "twin": twin,
         "seed": seed,
         "threads": threads,
-        "fold": asdict(data.fold(fold)),
+        "fold": {"name": fold, **data.fold(fold).parts()},
         "training": asdict(plan),
         "store": data.content_hash,
     }
