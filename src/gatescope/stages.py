@@ -8,8 +8,8 @@ Public names: `STAGE_VERSIONS`.
 STAGE_VERSIONS: dict[str, int] = {
     "fetch": 1,  # raising it downloads everything again
     "simulate": 2,
-    "preflight": 3,
-    "cuts": 2,
+    "preflight": 4,
+    "cuts": 3,
     "peaks": 1,
     "encode": 2,
     "train": 2,

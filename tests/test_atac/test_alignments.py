@@ -1,8 +1,12 @@
 """BAM, CRAM and SAM: flags, mapping quality, clipping and order, against counts made by a loop."""
 
 import gzip
+import hashlib
 import json
+import threading
 from collections import Counter
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pysam
@@ -107,19 +111,107 @@ def test_a_cram_takes_the_genome_as_its_reference(tmp_path, genome, packing):
     assert list(folder.iterdir()) == [packed]
 
 
-def test_a_cram_of_another_assembly_or_of_contigs_without_bases(tmp_path, genome):
-    rows = draw(LENGTHS, 40)
+def test_a_cram_of_another_assembly(tmp_path, genome):
     longer = LENGTHS | {"chr10": 2100}
     other = write_fasta(tmp_path / "other.fa", longer)
-    path = write_alignments(tmp_path / "a.cram", longer, rows, reference=other)
+    path = write_alignments(tmp_path / "a.cram", longer, draw(LENGTHS, 40), reference=other)
     with pytest.raises(InputError, match=r"chr10 is 2100 bp long in the header, in genome.fa 2000"):
         run(path, genome)
-    more = LENGTHS | {"chrM": 900}
-    other = write_fasta(tmp_path / "more.fa", more)
-    path = write_alignments(tmp_path / "b.cram", more, [*rows, ("chrM", 5, 90)], reference=other)
-    other.unlink()
-    with pytest.raises(InputError, match=r"CRAM of contigs whose bases the genome does not have.*as BAM"):
-        run(path, genome, exclude_contigs=["chrM"])
+
+
+@pytest.fixture
+def registry(monkeypatch):
+    """Stand in for the reference server of REF_PATH; return what it was asked for."""
+    asked = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            self.send_error(404)
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        monkeypatch.setenv("REF_PATH", f"http://127.0.0.1:{server.server_port}/%s")
+        yield asked
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("order", ["coordinate", "name"])
+def test_a_cram_whose_reference_is_gone_needs_none_and_asks_nobody(tmp_path, genome, registry, order):
+    """A contig that the genome lacks and that is excluded, in slices of several contigs or of one."""
+    rows, more = draw(LENGTHS, 40), LENGTHS | {"chrM": 900}
+    reference = write_fasta(tmp_path / "more.fa", more)
+    path = write_alignments(tmp_path / "b.cram", more, [*rows, ("chrM", 5, 90)], order, reference=reference)
+    for each in tmp_path.glob("more.fa*"):
+        each.unlink()
+    (genome.parent / "genome.fa.fai").unlink(missing_ok=True)
+    with pysam.AlignmentFile(str(path)) as file, pytest.raises(OSError, match="truncated"):
+        list(file)
+    assert registry  # plain pysam asks: this test can fail
+    registry.clear()
+    told, found = run(path, genome, exclude_contigs=["chrM"])
+    assert_same(found, count_cuts(set(rows), LENGTHS))
+    assert told.files[0].left_out["excluded_contigs"] == 2
+    assert registry == []
+
+
+def m5(letters):
+    return hashlib.md5(letters.upper().encode()).hexdigest()
+
+
+def with_md5(path, target, sums):
+    """Write a copy of a file with these M5 in its header; None for no M5."""
+    with pysam.AlignmentFile(str(path), check_sq=False) as file:
+        header = file.header.to_dict()
+        for line in header["SQ"]:
+            line.pop("M5", None)
+            line |= {"M5": sums[line["SN"]]} if line["SN"] in sums else {}
+        with pysam.AlignmentFile(str(target), "wb", header=header) as copy:
+            for read in file:
+                copy.write(read)
+    return target
+
+
+@pytest.mark.parametrize("suffix", ["cram", "bam"])
+def test_bases_that_the_reads_were_not_aligned_to_are_named(tmp_path, genome, caplog, suffix):
+    """Lower case is the same; a base masked with N is not; excluded contigs do not matter."""
+    letters = dict(zip(LENGTHS, genome.read_text().split("\n")[1::2], strict=True))
+    path = write_alignments(tmp_path / f"a.{suffix}", LENGTHS, draw(LENGTHS, 40), reference=genome)
+    if suffix == "bam":
+        path = with_md5(path, tmp_path / "b.bam", {name: m5(text) for name, text in letters.items()})
+    counts = run(path, genome)[0]
+    assert counts.files[0].other_bases_on == ()
+    assert "MD5" not in " ".join(r.message for r in caplog.records if r.levelname == "WARNING")
+    letters["chr10"] = letters["chr10"][:700].lower() + "N" + letters["chr10"][701:]
+    genome.write_text("".join(f">{name}\n{text}\n" for name, text in letters.items()))
+    again, _ = run(path, genome)
+    assert again.files[0].other_bases_on == ("chr10",)
+    assert replace(again.files[0], other_bases_on=()) == counts.files[0]
+    assert "other bases than those of" in caplog.text
+    assert "on 1 of 3 contigs (chr10)" in caplog.text
+    sidecar = json.loads(path.with_suffix(".cuts.bw.json").read_text())
+    assert sidecar["files"][0]["other_bases_on"] == ["chr10"]
+    assert run(path, genome, exclude_contigs=["chr10"])[0].files[0].other_bases_on == ()
+
+
+def test_a_header_that_states_no_md5_is_compared_with_nothing(tmp_path, genome, caplog):
+    path = write_alignments(tmp_path / "a.bam", LENGTHS, draw(LENGTHS, 40))
+    assert run(path, genome)[0].files[0].other_bases_on is None
+    some = with_md5(path, tmp_path / "b.bam", {"chr1": "0" * 32})
+    assert run(some, genome)[0].files[0].other_bases_on == ("chr1",)
+    assert "on 1 of 1 contigs (chr1)" in caplog.text
+    content = gzip.decompress(some.read_bytes())
+    latin = content.replace(b"VN:1.6", b"VN:\xe9.6")
+    assert latin != content
+    with pysam.BGZFile(str(tmp_path / "c.bam"), "w", None) as file:
+        file.write(latin)
+    assert run(tmp_path / "c.bam", genome)[0].files[0].other_bases_on is None
+    assert "the header is not in UTF-8" in caplog.text
 
 
 def flagged(flag, mapq=40, n=3):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gatescope.errors import InputError
 from gatescope.genome import fasta
-from gatescope.genome.fasta import Genome, linked_fasta
+from gatescope.genome.fasta import Genome
 from gatescope.genome.sequence import encode_bases
 from gatescope.genome.twobit import is_twobit
 from oracles.twobit_reader import read_twobit
@@ -108,12 +108,6 @@ def test_md5_is_that_of_the_specification(tmp_path):
     """The line of capitals was given to md5sum."""
     genome = Genome(written(tmp_path, b">a x\nACgt\nacGT\nACGT\n", "g.fa"))
     assert genome.md5("a") == "31e91beccf6059ff57c696827c0c6a4b"
-
-
-def test_readers_of_fasta_get_fasta(tmp_path):
-    with linked_fasta(written(tmp_path, pack(CONTIGS))) as path:
-        assert path.read_text() == "".join(f">{name}\n{text.upper()}\n" for name, text in CONTIGS.items())
-    assert list(tmp_path.iterdir()) == [tmp_path / "g.2bit"]
 
 
 @pytest.mark.parametrize(

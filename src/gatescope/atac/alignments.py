@@ -1,8 +1,10 @@
 """Where do aligned reads begin? BAM, CRAM and SAM, read once from front to back by pysam.
 
-Public names: `read_alignments`.
+Public names: `read_alignments`, `stated_md5`.
 """
 
+import logging
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -14,14 +16,16 @@ import pysam
 
 from gatescope.atac.bam import COLUMNS, bam_tables
 from gatescope.atac.ends import Batch, Copies, Piece, ReadFilter, Side
+from gatescope.atac.reference import blank_reference
 from gatescope.errors import InputError
 from gatescope.genome.contigs import refuse_unknown_contigs
-from gatescope.genome.fasta import linked_fasta
+
+log = logging.getLogger(__name__)
 
 # SAM specification 1.4.2
 _PAIRED, _PROPER, _UNMAPPED, _REVERSE = 0x1, 0x2, 0x4, 0x10
 _SECONDARY, _QC_FAILED, _DUPLICATE, _SUPPLEMENTARY = 0x100, 0x200, 0x400, 0x800
-# All but names, bases, qualities and tags: a CRAM then needs no reference (htslib's sam_fields).
+# All but names, bases, qualities and tags: the bases of the reference make no difference (htslib's sam_fields).
 _FIELDS_READ = 0x1FE
 _CRAM_END = b"\xe0EOF\x00"  # within the last container, CRAM specification 9
 _READS_AT_ONCE = 200_000
@@ -34,7 +38,7 @@ def read_alignments(
     path: Path | str,
     lengths: Mapping[str, int],
     keep: ReadFilter,
-    genome: Path | str,
+    source: str = "genome",
     exclude_contigs: Iterable[str] = (),
 ) -> Iterator[Piece]:
     """Read alignments in any order; no index is needed.
@@ -50,9 +54,8 @@ def read_alignments(
         Contigs of the genome.
     keep : ReadFilter
         Unmapped, secondary, supplementary and QC-failed alignments are left out whatever it says.
-    genome : Path or str
-        FASTA or .2bit with these contigs. CRAM may need it as reference; what it looks up there is no base that
-        is used.
+    source : str
+        What the genome is called in messages.
     exclude_contigs : iterable of str
         Contigs whose reads are left out, counted.
 
@@ -72,13 +75,15 @@ def read_alignments(
     ----------
     SAM/BAM Format Specification, section 1.4; CRAM Format Specification 3.1, section 9.
     """
-    path, source = Path(path), Path(genome).name
+    path = Path(path)
     _refuse_truncated_cram(path)
-    with _opened(path) as file:  # without the reference, from which htslib would mend the header's lengths
+    with _opened(path) as file:
         is_bam, codes = file.is_bam, _contig_codes(file, path, lengths, set(exclude_contigs), source)
         names, limits = list(file.references), np.array(file.lengths, np.int64)
     homeless = np.zeros(len(names), np.int64)
-    tables = bam_tables(path) if is_bam else _pysam_tables(path, genome)
+    tables = (
+        bam_tables(path) if is_bam else _pysam_tables(path, dict(zip(names, limits.tolist(), strict=True)))
+    )
     for table in _each(tables, path, (OSError,) if is_bam else _PYSAM_ERRORS):
         yield _sort_out(table, codes, limits, keep, homeless, path, names)
     strangers = {names[index]: int(homeless[index]) for index in np.flatnonzero(homeless)}
@@ -88,15 +93,32 @@ def read_alignments(
         refuse_unknown_contigs(strangers, lengths, where=where, source=source)
 
 
+def stated_md5(path: Path) -> dict[str, str]:
+    """Return the MD5 of each contig's bases (``M5``) where the header of a BAM, CRAM or SAM states it."""
+    try:
+        with _opened(path) as file:
+            lines = str(file.header).splitlines()  # pysam's dictionary refuses headers that htslib reads
+    except UnicodeDecodeError:  # a comment in Latin-1, say: pysam gives such a header only as a whole
+        log.warning(
+            "%s: the header is not in UTF-8: which bases the reads were aligned to is not compared", path
+        )
+        return {}
+    tags = [dict(re.findall(r"\t(SN|M5):([^\t]+)", line)) for line in lines if line.startswith("@SQ\t")]
+    return {each["SN"]: each["M5"] for each in tags if len(each) == 2}
+
+
 @contextmanager
-def _opened(path: Path, reference: Path | str | None = None) -> Iterator[pysam.AlignmentFile]:
-    """Open a file, with what htslib and pysam would print beside their exceptions left out."""
+def _opened(path: Path, lengths: Mapping[str, int] | None = None) -> Iterator[pysam.AlignmentFile]:
+    """Open a file, with what htslib and pysam would print beside their exceptions left out.
+
+    To read the records of a CRAM, give the `lengths` of all its contigs.
+    """
     verbosity, hook = pysam.set_verbosity(0), sys.unraisablehook
     sys.unraisablehook = lambda _: None  # pysam closes what it could not open, and fails again
     options = [f"required_fields={_FIELDS_READ:#x}"] if _is_cram(path) else None
     try:
         with ExitStack() as stack:
-            fasta = stack.enter_context(linked_fasta(reference)) if options and reference else None
+            fasta = stack.enter_context(blank_reference(lengths)) if options and lengths else None
             with _reported(path, _PYSAM_ERRORS):
                 file = pysam.AlignmentFile(
                     str(path),
@@ -123,8 +145,7 @@ def _reported(path: Path, errors: tuple[type[Exception], ...]) -> Iterator[None]
         raise InputError(
             f"alignments cannot be read ({' '.join(str(error).split())})",
             where=path,
-            cause="a file that is truncated or damaged"
-            + (", or CRAM of contigs whose bases the genome does not have" if _is_cram(path) else ""),
+            cause="a file that is truncated or damaged",
             remedy="check it with `samtools quickcheck` and copy or make it again"
             + (", or give it as BAM (samtools view -b)" if _is_cram(path) else ""),
         ) from error
@@ -192,9 +213,9 @@ def _each(
         yield table
 
 
-def _pysam_tables(path: Path, genome: Path | str) -> Iterator[np.ndarray]:
+def _pysam_tables(path: Path, lengths: Mapping[str, int]) -> Iterator[np.ndarray]:
     """Yield the `gatescope.atac.bam.COLUMNS` of the reads of a CRAM or SAM."""
-    with _opened(path, genome) as file:
+    with _opened(path, lengths) as file:
         rows = (
             (
                 read.flag,

@@ -12,7 +12,7 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from gatescope.atac.alignments import read_alignments
+from gatescope.atac.alignments import read_alignments, stated_md5
 from gatescope.atac.bigwig import BigWigWriter, TrackInfo, write_sidecar
 from gatescope.atac.detect import CONVENTIONS
 from gatescope.atac.ends import Duplicates, Ends, FileCounts, ReadFilter, gather_ends
@@ -20,6 +20,7 @@ from gatescope.atac.formats import Format, tell_format
 from gatescope.atac.fragments import read_rows
 from gatescope.atac.preference import StrandEnds, share_of_ends
 from gatescope.atac.ready import ReadyTrack
+from gatescope.atac.reference import differing_contigs
 from gatescope.atac.shift import AUTO, Tn5Shift, parse_declared
 from gatescope.atac.shift_evidence import (
     SampleShift,
@@ -39,6 +40,7 @@ log = logging.getLogger(__name__)
 #: Where cuts are counted, whatever the files carry: the centre of the duplication.
 _TARGET = Tn5Shift(4, -4)
 _CHUNK_BP = 1_000_000
+_ALIGNMENTS = ("BAM", "CRAM", "SAM")
 _WIDEST_NARROWED_BP = max(shift.narrowed_bp for shift in CONVENTIONS)
 Paths = Path | str | Sequence[Path | str]
 Shifts = str | Tn5Shift | Sequence[str | Tn5Shift]
@@ -243,15 +245,16 @@ class _Reader:
         if ends.narrowest_bp <= -judged.used.narrowed_bp:  # read as if narrowed by more than it is
             ends = stack.enter_context(self._gather(path, format, judged.used, judged.used.narrowed_bp))
         log.info("%s: %s", path, ends.counts.in_words)
-        return _Reads(ends, judged.used), judged
+        stated = stated_md5(path) if format in _ALIGNMENTS else {}
+        differing = differing_contigs(stated, self.genome, self.kept, path)
+        return _Reads(ends, judged.used, differing), judged
 
     def _gather(self, path: Path, format: Format, shift: Tn5Shift | None, narrowed_bp: int) -> Ends:
         """Read one file of reads or fragments."""
-        lengths = self.genome.lengths
-        if format in ("BAM", "CRAM", "SAM"):
-            pieces = read_alignments(path, lengths, self.keep, self.genome.path, self.excluded)
+        lengths, source = self.genome.lengths, self.genome.path.name
+        if format in _ALIGNMENTS:
+            pieces = read_alignments(path, lengths, self.keep, source, self.excluded)
         else:
-            source = self.genome.path.name
             pieces = read_rows(path, format, lengths, self.keep, self.excluded, source, narrowed_bp)
         return gather_ends(
             pieces,
@@ -273,8 +276,8 @@ class _Reader:
 class _Reads:
     """Turn 5' ends into cuts."""
 
-    def __init__(self, ends: Ends, shift: Tn5Shift) -> None:
-        self._ends, self._shift = ends, shift
+    def __init__(self, ends: Ends, shift: Tn5Shift, other_bases_on: tuple[str, ...] | None) -> None:
+        self._ends, self._shift, self._other_bases_on = ends, shift, other_bases_on
         left, right = shift.cuts(np.array([0]), np.array([1]))
         self._offsets = {"+": int(left[0]), "-": int(right[0])}
 
@@ -298,7 +301,7 @@ class _Reads:
         return self._ends.fragment_share
 
     def finish(self) -> FileCounts:
-        return replace(self._ends.counts, tn5_shift=str(self._shift))
+        return replace(self._ends.counts, tn5_shift=str(self._shift), other_bases_on=self._other_bases_on)
 
 
 def _declared_shifts(paths: list[Path], tn5_shift: Shifts) -> list[Tn5Shift | None]:

@@ -131,6 +131,9 @@ class FileCounts:
         Different (contig, start, end, strand) among the rows used or left out as copies of these.
     ends_per_row : int
         2 for fragments and pairs, 1 for single reads, 0 for counts.
+    other_bases_on : tuple of str or None
+        Contigs in use whose bases are not those that the reads were aligned to, by the MD5 in the header; None where
+        no header states one.
     """
 
     file: str
@@ -141,6 +144,7 @@ class FileCounts:
     used: int
     distinct: int
     ends_per_row: int
+    other_bases_on: tuple[str, ...] | None = None
 
     @property
     def in_words(self) -> str:

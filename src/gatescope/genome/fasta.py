@@ -1,6 +1,6 @@
 """Which contigs does this genome have, and which bases? FASTA, plain or compressed, and .2bit.
 
-Public names: `Genome`, `linked_fasta`.
+Public names: `Genome`.
 """
 
 import gzip
@@ -13,7 +13,6 @@ import tempfile
 import zlib
 from bisect import bisect_right
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -87,6 +86,7 @@ class Genome:
         self._reader: _Reader | None = None
         self._pid = 0
         self._lengths: dict[str, int] | None = None
+        self._md5: dict[str, str] = {}
 
     def __reduce__(self) -> tuple:
         return Genome, (self.path,)
@@ -124,10 +124,12 @@ class Genome:
         ----------
         SAM/BAM Format Specification, section 1.3.2.
         """
-        digest = hashlib.md5(usedforsecurity=False)
-        for text in self.letters(chrom):
-            digest.update(text.upper())
-        return digest.hexdigest()
+        if chrom not in self._md5:
+            digest = hashlib.md5(usedforsecurity=False)
+            for text in self.letters(chrom):
+                digest.update(text.upper())
+            self._md5[chrom] = digest.hexdigest()
+        return self._md5[chrom]
 
     def letters(self, chrom: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
         """Yield the letters of ``[start, end)`` piece by piece, in the case of the file (.2bit: upper case).
@@ -259,31 +261,6 @@ def _open_faidx(path: Path, folder: Path) -> Faidx:
             "%s does not fit the FASTA beside it: not used; samtools faidx makes it anew", indices[".fai"]
         )
     return Faidx(inner, as_raw=True)
-
-
-@contextmanager
-def linked_fasta(path: Path | str) -> Iterator[Path]:
-    """Yield another name of a genome, for readers of FASTA that write their index beside it.
-
-    It lies in a temporary folder that is removed afterwards; a gzip file that is no bgzip is unpacked there, and
-    a .2bit file written as FASTA.
-    """
-    with tempfile.TemporaryDirectory(prefix="gatescope-") as folder:
-        if is_twobit(path):
-            yield _write_fasta(Genome(path), Path(folder))
-        else:
-            yield _link(Path(path), Path(folder))[1]
-
-
-def _write_fasta(genome: Genome, folder: Path) -> Path:
-    """Write a genome as plain FASTA, one line per contig."""
-    fasta = folder / "genome.fa"
-    with fasta.open("wb") as file:
-        for chrom in genome.lengths:
-            file.write(b">" + chrom.encode() + b"\n")
-            file.writelines(genome.letters(chrom))
-            file.write(b"\n")
-    return fasta
 
 
 def _link(path: Path, folder: Path) -> tuple[str, Path]:
