@@ -101,6 +101,7 @@ def test_the_sidecar_accounts_for_every_row_and_cut(tmp_path, genome):
             "used": n_distinct,
             "distinct": n_distinct,
             "ends_per_row": 2,
+            "other_bases_on": None,
         }
     ]
     assert (sidecar["duplicates"], sidecar["min_mapq"], sidecar["improper_pairs"]) == ("auto", 30, "remove")
@@ -178,6 +179,18 @@ def test_a_ready_track_is_copied(tmp_path, genome, name):
     again = cuts(tmp_path / "cuts.bw", genome, tmp_path / "again.bw", tn5_shift="+4/-4")
     assert (again.cuts, again.largest) == (counts.cuts, counts.largest)
     assert (tmp_path / "again.bw").read_bytes() == (tmp_path / "cuts.bw").read_bytes()
+
+
+def test_excluded_contigs_of_a_ready_track_are_counted(tmp_path, genome, caplog):
+    expected = counts_by_loop(random_rows())
+    atac = write_bigwig(tmp_path / "ready.bw", expected)
+    with caplog.at_level(logging.INFO):
+        counts = cuts(atac, genome, tmp_path / "cuts.bw", tn5_shift="+4/-4", exclude_contigs=["chr2", "chrM"])
+    (file,) = counts.files
+    n = {chrom: int(np.count_nonzero(values)) for chrom, values in expected.items()}
+    assert file.left_out == {"excluded_contigs": n["chr2"]}
+    assert (file.rows, file.used) == (sum(n.values()), sum(n.values()) - n["chr2"])
+    assert f"bigWig, {file.rows:,} rows; left out: {n['chr2']:,} on excluded contigs" in caplog.text
 
 
 def spoiled(change):

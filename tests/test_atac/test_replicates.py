@@ -227,7 +227,7 @@ BAD = {
             [*w.rows, ("chrM", 5, 90)],
             reference=write_fasta(w.folder / "other.fa", LENGTHS | {"chrM": 99}),
         ),
-        ["a.cram", "the genome does not have"],
+        ["a.cram (2 reads, most on chrM)", "chrM not in genome.fa"],
         lambda w: (w.folder / "other.fa").unlink(),
     ),
     "paired BAM without a proper pair": (

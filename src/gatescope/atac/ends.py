@@ -122,7 +122,7 @@ class FileCounts:
     tn5_shift : str
         Shift that the ends carry: the declared one, or for ``auto`` the one found.
     rows : int
-        Fragments, pairs or alignments in the file; bases with a value in a bigWig.
+        Fragments, pairs or alignments in the file; bases with cuts in a bigWig.
     left_out : dict of str to int
         Rows that do not count, by reason (`LEFT_OUT`); a row has one reason, the first that applies.
     used : int

@@ -3,6 +3,7 @@
 Public names: `ReadyTrack`.
 """
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from gatescope.atac.ends import FileCounts, refuse_empty_contigs
 from gatescope.atac.shift import Tn5Shift
 from gatescope.errors import InputError
 from gatescope.genome.contigs import refuse_unknown_contigs
+
+log = logging.getLogger(__name__)
 
 _AT_CENTRE = Tn5Shift(4, -4)
 _CHUNK_BP = 1_000_000
@@ -52,11 +55,11 @@ class ReadyTrack:
                 cause="both read ends are in one track",
                 remedy="give fragments, or counts made at +4/-4 together with tn5_shift +4/-4",
             )
-        refuse_unknown_contigs(
-            bigwig_lengths(path), lengths, where=path, source=source, exclude_contigs=excluded
-        )
+        found = bigwig_lengths(path)
+        refuse_unknown_contigs(found, lengths, where=path, source=source, exclude_contigs=excluded)
         check_bigwig_contigs(path, lengths, source)
         self._path, self._lengths = path, dict(lengths)
+        self._excluded = [(chrom, found[chrom]) for chrom in dict.fromkeys(excluded) if chrom in found]
         self._totals: dict[str, int] = {}
         self._equal = self._nonzero = 0
 
@@ -86,7 +89,18 @@ class ReadyTrack:
             raise _no_counts(self._path, f"{share} of its bases have the value of the base before")
         refuse_empty_contigs(self._totals, self._lengths, self._path, "cuts")
         n = self._nonzero
-        return FileCounts(self._path.name, "bigWig", str(_AT_CENTRE), n, {}, n, n, 0)
+        n_excluded = sum(_bases_with_cuts(self._path, chrom, length) for chrom, length in self._excluded)
+        left_out = {"excluded_contigs": n_excluded}
+        counts = FileCounts(self._path.name, "bigWig", str(_AT_CENTRE), n + n_excluded, left_out, n, n, 0)
+        log.info("%s: %s", self._path, counts.in_words)
+        return counts
+
+
+def _bases_with_cuts(path: Path, chrom: str, length: int) -> int:
+    """Count the bases of a contig whose value is not 0; it is left out, so nothing is checked."""
+    starts = range(0, length, _CHUNK_BP)
+    pieces = (read_bigwig(path, chrom, start, min(start + _CHUNK_BP, length), missing=0) for start in starts)
+    return sum(int(np.count_nonzero(values)) for values in pieces)
 
 
 def _read_counts(path: Path, chrom: str, start: int, end: int) -> np.ndarray:
