@@ -262,6 +262,12 @@ VERBS: dict[str, Verb] = {
             _MIN_MAPQ,
             _IMPROPER_PAIRS,
             _EXCLUDE_CONTIGS,
+            _option(
+                "--replicates",
+                "keep: write the cuts of each file by itself as well, and how the files correlate",
+                choices=("merge", "keep"),
+                default="merge",
+            ),
             _OUTPUT_FILE,
         ),
     ),

@@ -149,7 +149,7 @@ def test_named_paths_and_absent_inputs():
         *("--output", "o", "--exclusion-list", "--exclude-contigs", "--tracks"),
     ]
     values = cli.build_parser().parse_args(arguments)
-    assert (values.exclusion_list, values.exclude_contigs, values.tracks) == (None, [], {})
+    assert (values.exclusion_list, values.exclude_contigs, values.tracks) == ([], [], {})
     values = cli.build_parser().parse_args([*arguments, "a=x y.bw", "b=z.bw:zero"])
     assert {name: str(path) for name, path in values.tracks.items()} == {"a": "x y.bw", "b": "z.bw:zero"}
     assert values.folds == {"f1": {}}

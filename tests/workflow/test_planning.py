@@ -56,13 +56,20 @@ def test_a_sidecar_is_an_input_of_what_reads_it(tmp_path):
     row = ("tiny", "genome.fa", "fragments.bed", "peaks.narrowPeak", "h3=track.bw")
     write_rows(inputs.folder / "samples.tsv", [header, row])
     # folds by number have names at parse time; their contigs are known when the genome is read
-    config = {"folds": 4, "models": {"dna": {}}, "runs": {"models": ["dna"], "folds": ["f3"]}}
+    config = {
+        "folds": 4,
+        "replicates": "keep",
+        "models": {"dna": {}},
+        "runs": {"models": ["dna"], "folds": ["f3"]},
+    }
     (inputs.folder / "my.yaml").write_text(yaml.safe_dump({"samples": "samples.tsv", **config}))
     done = Workflow(inputs.folder, (inputs.folder / "my.yaml",)).run("--dry-run", "--until", "encode")
     assert done.returncode == 0, done.stdout
     for rule in ("preflight", "encode"):
         ((given, _),) = planned(done.stdout)[rule]
         assert {"track.bw", "track.bw.json"} <= given
+    ((_, made),) = planned(done.stdout)["cuts"]
+    assert "results/tiny/atac/replicates" in made
 
 
 def test_peaks_are_called_where_the_table_names_none(tmp_path):

@@ -11,6 +11,7 @@ rule cuts:
         track="results/{sample}/atac/cuts.bw",
         sidecar="results/{sample}/atac/cuts.bw.json",
         shift=multiext("results/{sample}/atac/tn5_shift", ".json", ".svg"),
+        replicates=kept_replicates("results/{sample}/atac/replicates"),
     log:
         "logs/cuts/{sample}.log",
     benchmark:
@@ -27,6 +28,7 @@ rule cuts:
         min_mapq=config["min_mapq"],
         improper_pairs=config["improper_pairs"],
         exclude_contigs=config["exclude_contigs"],
+        replicates=config["replicates"],
         stage_version=STAGE_VERSIONS["cuts"],
     shell:
         r"""
@@ -38,6 +40,7 @@ rule cuts:
             --min-mapq {params.min_mapq:q} \
             --improper-pairs {params.improper_pairs:q} \
             --exclude-contigs {params.exclude_contigs:q} \
+            --replicates {params.replicates:q} \
             --output {output.track:q} \
             --log {log:q}
         """

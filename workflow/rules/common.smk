@@ -133,6 +133,11 @@ def tn5_shift(wildcards):
     return SAMPLES[wildcards.sample].tn5_shift
 
 
+def kept_replicates(folder):
+    """Return the folder of the tracks of each replicate, or nothing where they are only merged."""
+    return directory(folder) if config["replicates"] == "keep" else []
+
+
 def run_of(wildcards):
     """Return the run that a network, possibly a twin, belongs to."""
     return RUNS[re.sub(r"\.(random|ablated)$", "", wildcards.network)]

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from gatescope.atac.fragments import read_rows
 from gatescope.atac.preference import StrandEnds, share_of_ends
 from gatescope.atac.ready import ReadyTrack
 from gatescope.atac.reference import differing_contigs
+from gatescope.atac.replicates import ReplicateTracks
 from gatescope.atac.shift import AUTO, Tn5Shift, parse_declared
 from gatescope.atac.shift_evidence import (
     SampleShift,
@@ -81,6 +82,7 @@ def cuts(
     min_mapq: int = 30,
     improper_pairs: Literal["remove", "keep"] = "remove",
     exclude_contigs: Iterable[str] = (),
+    replicates: Literal["merge", "keep"] = "merge",
 ) -> CutCounts:
     """Write 1-bp Tn5 cut counts, at the centre of the duplication, as bigWig with a sidecar.
 
@@ -104,6 +106,9 @@ def cuts(
         As in `gatescope.atac.ends.ReadFilter`; without effect on a bigWig.
     exclude_contigs : iterable of str
         Contigs to leave out.
+    replicates : {"merge", "keep"}
+        ``keep`` also writes the cuts of each file by itself, and how the files correlate, to the folder
+        ``replicates`` beside `output`: see `gatescope.atac.replicates`.
 
     Returns
     -------
@@ -117,8 +122,13 @@ def cuts(
     """
     output, excluded = Path(output), tuple(exclude_contigs)
     keep = ReadFilter(duplicates, min_mapq, improper_pairs)
+    if replicates not in ("merge", "keep"):
+        raise InputError(f"{replicates!r}, wanted merge or keep", where="replicates")
     with open_cuts(atac, genome, tn5_shift=tn5_shift, keep=keep, exclude_contigs=excluded) as source:
-        counts = _write(source, output)
+        if replicates == "keep":
+            counts = _write_with_replicates(source, output, keep, excluded)
+        else:
+            counts = _write(source, output)
     write_shift_evidence(source.shifts, output.parent)
     write_sidecar(output, _describe(counts, source.shifts, keep, excluded))
     log.info("%s: %d cuts, %.4f per bp", output, counts.cuts, counts.cuts_per_bp)
@@ -146,17 +156,21 @@ class CutSource:
         Contigs in use, in the genome's order.
     shifts : SampleShift
         Shift that all the files carry, and what the data say to it.
+    paths : tuple of str
+        The files, in the order given.
     """
 
     def __init__(
-        self, files: Sequence[_File], lengths: Mapping[str, int], shifts: SampleShift, names: str
+        self, files: Sequence[_File], lengths: Mapping[str, int], shifts: SampleShift, paths: Sequence[str]
     ) -> None:
-        self.lengths, self.shifts = dict(lengths), shifts
-        self._files, self._names = files, names
+        self.lengths, self.shifts, self.paths = dict(lengths), shifts, tuple(paths)
+        self._files = files
         self.off_contig = 0
 
-    def contigs(self) -> Iterator[tuple[str, np.ndarray]]:
+    def contigs(self, tracks: ReplicateTracks | None = None) -> Iterator[tuple[str, np.ndarray]]:
         """Yield each contig with its (length,) uint32 cuts per base; `off_contig` grows on the way.
+
+        With `tracks`, the cuts of each file by itself go there.
 
         Raises
         ------
@@ -166,13 +180,23 @@ class CutSource:
         total = 0
         for chrom, length in self.lengths.items():
             counts = np.zeros(length, np.uint32)
-            self.off_contig += sum(file.add_cuts(chrom, counts) for file in self._files)
+            each = [counts if tracks is None else np.zeros_like(counts) for _ in self._files]
+            for file, own in zip(self._files, each, strict=True):
+                self.off_contig += file.add_cuts(chrom, own)
+            if tracks is not None:
+                tracks.add(chrom, each)
+                for own in each:
+                    counts += own
             total += int(counts.sum(dtype=np.int64))
             yield chrom, counts
         if total == 0:
             raise InputError(
-                "no cut in it", where=self._names, remedy="check that the file is whole, and tn5_shift"
+                "no cut in it",
+                where=", ".join(self.paths),
+                remedy="check that the file is whole, and tn5_shift",
             )
+        if tracks is not None:
+            tracks.refuse_empty()
 
     def fragments(self, chrom: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield (n,) int64 starts and ends of fragments on a contig, 0-based half-open, their shift undone.
@@ -215,7 +239,7 @@ def open_cuts(
         for path, format, shift in zip(paths, formats, declared, strict=True):
             file, judged[str(path)] = reader.open(path, format, shift, stack)
             files.append(file)
-        yield CutSource(files, kept, settle_shifts(judged), ", ".join(judged))
+        yield CutSource(files, kept, settle_shifts(judged), tuple(judged))
 
 
 @dataclass(frozen=True)
@@ -322,11 +346,26 @@ def _refuse_same_file(paths: list[Path]) -> None:
             raise InputError("given twice as a replicate", where=path, remedy="name each file once")
 
 
-def _write(source: CutSource, output: Path) -> CutCounts:
+def _write_with_replicates(
+    source: CutSource, output: Path, keep: ReadFilter, excluded: tuple[str, ...]
+) -> CutCounts:
+    """Write the track, and one for each file."""
+    with ReplicateTracks(output.parent / "replicates", source.paths, source.lengths) as tracks:
+        counts = _write(source, output, tracks)
+        table = tracks.finish(counts.files, _settings(source.shifts, keep, excluded))
+    for row in table.to_dict("records"):
+        log.info(
+            "%(file_1)s and %(file_2)s: Pearson r = %(pearson).3f of log(1 + cuts) in bins of %(bin_bp)d bp",
+            row,
+        )
+    return counts
+
+
+def _write(source: CutSource, output: Path, tracks: ReplicateTracks | None = None) -> CutCounts:
     """Write the track, and count."""
     total = largest = 0
     with BigWigWriter(output, source.lengths, sparse=True) as writer:
-        for chrom, counts in source.contigs():
+        for chrom, counts in source.contigs(tracks):
             for start in range(0, len(counts), _CHUNK_BP):
                 writer.add(chrom, start, counts[start : start + _CHUNK_BP])
             total += int(counts.sum(dtype=np.int64))
@@ -337,11 +376,9 @@ def _write(source: CutSource, output: Path) -> CutCounts:
     return CutCounts(total, total / sum(source.lengths.values()), source.off_contig, largest, files)
 
 
-def _describe(
-    counts: CutCounts, shifts: SampleShift, keep: ReadFilter, excluded: tuple[str, ...]
-) -> TrackInfo:
-    """Return the sidecar's content."""
-    details = {
+def _settings(shifts: SampleShift, keep: ReadFilter, excluded: tuple[str, ...]) -> dict[str, Any]:
+    """Return what was asked for, as sidecars hold it."""
+    return {
         "stage_version": STAGE_VERSIONS["cuts"],
         "tn5_shift_declared": shifts.declared,
         "tn5_shift_detected": shifts.detected,
@@ -349,8 +386,14 @@ def _describe(
         "tn5_shift_target": str(_TARGET),
         "exclude_contigs": list(excluded),
         **asdict(keep),
-        **asdict(counts),
     }
+
+
+def _describe(
+    counts: CutCounts, shifts: SampleShift, keep: ReadFilter, excluded: tuple[str, ...]
+) -> TrackInfo:
+    """Return the sidecar's content."""
+    details = {**_settings(shifts, keep, excluded), **asdict(counts)}
     return TrackInfo(
         track="cuts",
         unit="cuts",
