@@ -83,6 +83,59 @@ def test_ten_columns_that_are_no_narrow_peak_are_bed(tmp_path):
     assert table["summit"].tolist() == [20]
 
 
+OTHERS = {
+    "broadPeak": "chr1\t10\t31\tp\t100\t.\t7.5\t5.0\t4.0",
+    "gappedPeak": "chr1\t10\t31\tp\t1\t.\t10\t31\t0\t2\t5,6\t0,15\t7.5\t5.0\t4.0",
+    "bed12": "chr1\t10\t31\tn\t0\t+\t10\t31\t0\t2\t5,6\t0,15",
+    "bed6": "chr1\t10\t31\tn\t0\t-",
+    "bedgraph": "chr1\t10\t31\t0.5",
+}
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_other_kinds_of_bed_give_their_first_three_columns(tmp_path, kind):
+    text = f"browser\nbrowser hide all\ntrack\ntrack type={kind} name=x\n\n{OTHERS[kind]}\r\n \n\t\n"
+    path = tmp_path / f"x.{kind}.gz"
+    path.write_bytes(gzip.compress(text.encode()))
+    table = read_regions(path, LENGTHS)
+    assert table[["chrom", "start", "end", "summit"]].to_numpy().tolist() == [["chr1", 10, 31, 20]]
+    assert table["signal"].isna().all()
+
+
+def test_the_table_of_idr_has_summits(tmp_path):
+    line = narrow_peak("chr1", 10, 30, 7.5, 3) + "\t2.1\t3.1" + "\t10\t30\t7.1\t4" * 2
+    for name in ("idr.txt", "idr.narrowPeak"):
+        table = read_regions(write(tmp_path, line, name=name), LENGTHS)
+        assert (table["summit"].tolist(), table["signal"].tolist()) == ([13], [7.5])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"chr1\t1\t5\rchr1\t8\t9\r", r"line 1: lines end with CR alone.*convert them"),
+        (b"chr1:1,200-1,300\n", "places as browsers print them"),
+        (b"chr1,10,20\n", "commas instead of tabs"),
+        (
+            b"# MACS\n\nchr\tstart\tend\tlength\tabs_summit\nchr1\t1\t9\t9\t4\n",
+            "line 3.*_peaks.xls.*narrowPeak",
+        ),
+        (b"chr1\tmacs\tpeak\t11\t200\t7\t.\t.\tID=1\n", "GFF or GTF, which counts from 1"),
+        (b"#PeakID\tchr\tstart\tend\nc-1\tchr1\t11\t200\t+\n", "line 2.*contig in column 2, as HOMER"),
+        (b"chr1\t10\t20 \n", "end '20 '.*a space beside the number"),
+        (b"PK\x03\x04" + bytes(40), "this is a zip archive or an Excel workbook"),
+        (b"\xeb\xf2\x89\x87" + bytes(40), "this is bigBed; make BED text of it with bigBedToBed"),
+        (b"BZh91AY&SY" + bytes(9), "packed by bzip2"),
+        ("chr1\t1\t5\n".encode("utf-16"), "text in UTF-16"),
+        (b"<!DOCTYPE html>\n", "a web page"),
+        (gzip.compress(b"BAM\x01" + bytes(9)), "BAM: reads, wanted regions"),
+    ],
+)
+def test_what_people_give_in_place_of_bed_is_recognised(tmp_path, text, message):
+    (tmp_path / "peaks.bed").write_bytes(text)
+    with pytest.raises(InputError, match=message):
+        read_regions(tmp_path / "peaks.bed", LENGTHS)
+
+
 def test_excluded_contigs_are_left_out_and_counted(tmp_path):
     path = write(tmp_path, "chrM\t1\t99999", "chr1\t1\t3", "chr2\t1\t3")
     table = read_regions(path, LENGTHS, exclude_contigs=["chrM", "chr2"])
@@ -150,7 +203,7 @@ def test_files_without_regions(tmp_path):
         read_regions(tmp_path / "none.bed")
     with pytest.raises(InputError, match="cannot be read"):
         read_regions(tmp_path)
-    (tmp_path / "binary.bed").write_bytes(b"\xff\xfe\x00\x80" * 20)
+    (tmp_path / "binary.bed").write_bytes(b"chr1\t5\xff\xfe\x00\x80" * 20)
     with pytest.raises(InputError, match="line 1: not a text file"):
         read_regions(tmp_path / "binary.bed")
     packed = gzip.compress(b"chr1\t1\t2\n" * 5000)

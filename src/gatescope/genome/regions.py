@@ -5,6 +5,7 @@ Public names: `read_regions`, `merge_regions`, `is_overlapping`.
 
 import logging
 import math
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -19,7 +20,8 @@ from gatescope.genome.textfile import numbered_lines
 
 log = logging.getLogger(__name__)
 
-_NARROW_PEAK_COLUMNS = 10
+# the tool `idr` puts ten more behind those of narrowPeak
+_NARROW_PEAK_COLUMNS = (10, 20)
 
 
 class _Row(NamedTuple):
@@ -41,7 +43,8 @@ def read_regions(
 ) -> pd.DataFrame:
     """Read and check a BED (3 or more columns) or narrowPeak file, plain or gzipped.
 
-    A file is narrowPeak if its name says so, or if it has ten columns of which 7 to 9 are numbers.
+    A file is narrowPeak if its name says so, or if it has ten columns (20 from `idr`) of which 7 to 9 are numbers.
+    Of all others, broadPeak, gappedPeak and BED12 among them, the first three columns are used.
 
     Parameters
     ----------
@@ -105,13 +108,13 @@ def _parse(path: Path) -> Iterable[_Row]:
 
 
 def _is_narrow_peak(path: Path, fields: list[str], where: str) -> bool:
-    """Tell narrowPeak from BED by the name, or by ten columns with numbers in 7 to 9."""
+    """Tell narrowPeak from BED by the name, or by the number of columns and numbers in 7 to 9."""
     is_named = path.name.lower().removesuffix(".gz").endswith(".narrowpeak")
-    if is_named and len(fields) != _NARROW_PEAK_COLUMNS:
+    if is_named and len(fields) not in _NARROW_PEAK_COLUMNS:
         raise InputError(
-            f"{_count(fields)}, narrowPeak has {_NARROW_PEAK_COLUMNS}", where=where, cause=_space(fields)
+            f"{_count(fields)}, narrowPeak has {_NARROW_PEAK_COLUMNS[0]}", where=where, cause=_space(fields)
         )
-    return is_named or (len(fields) == _NARROW_PEAK_COLUMNS and all(map(_is_number, fields[6:9])))
+    return is_named or (len(fields) in _NARROW_PEAK_COLUMNS and all(map(_is_number, fields[6:9])))
 
 
 def _is_number(text: str) -> bool:
@@ -127,7 +130,25 @@ def _count(fields: list[str]) -> str:
 
 def _space(fields: list[str]) -> str:
     """Return the likely cause of missing columns."""
-    return "spaces instead of tabs" if len(" ".join(fields).split()) > len(fields) else ""
+    if len(" ".join(fields).split()) > len(fields):
+        return "spaces instead of tabs"
+    if re.fullmatch(r".+:[\d,]+(-|\.\.)[\d,]+", fields[0]):
+        return "places as browsers print them (contig:first-last), which count from 1"
+    return "commas instead of tabs" if fields[0].count(",") > 1 else ""
+
+
+def _other_format(fields: list[str]) -> str:
+    """Guess which table this line is from, whose second and third column are not start and end."""
+    if [field.lower() for field in fields[:4]] == ["chr", "start", "end", "length"]:
+        return "MACS' table _peaks.xls, which counts from 1: give the .narrowPeak or .broadPeak beside it"
+    is_number = [field.isdecimal() for field in fields]
+    if len(fields) >= 8 and all(is_number[3:5]) and fields[6] in (".", "+", "-"):
+        return "GFF or GTF, which counts from 1: make BED of it"
+    if len(fields) >= 4 and all(is_number[2:4]):
+        return "the contig in column 2, as HOMER and featureCounts write it: put contig, start and end first"
+    if any(field != field.strip() for field in fields[1:3]):
+        return "a space beside the number"
+    return "a header line without '#'" if fields[1].replace("_", "").isalpha() else ""
 
 
 def _check_columns(fields: list[str], columns: int, where: str) -> None:
@@ -147,7 +168,7 @@ def _parse_row(fields: list[str], number: int, is_narrow_peak: bool, where: str)
     chrom = fields[0]
     if not chrom or chrom != chrom.strip():
         raise InputError(f"contig name {chrom!r} is empty or has spaces around it", where=where)
-    start, end = (_integer(fields[column], name, where) for column, name in ((1, "start"), (2, "end")))
+    start, end = (_coordinate(fields, column, where) for column in (1, 2))
     if start < 0:
         raise InputError(
             f"start {start} of {chrom} is negative", where=where, cause="1-based or shifted coordinates"
@@ -174,7 +195,9 @@ def _parse_row(fields: list[str], number: int, is_narrow_peak: bool, where: str)
 
 def _peak_values(fields: list[str], where: str) -> tuple[int, float]:
     """Return summit offset (-1: none) and signalValue of a narrowPeak line."""
-    offset = _integer(fields[9], "summit (column 10)", where)
+    if not _is_integer(fields[9]):
+        raise InputError(f"summit (column 10) {fields[9]!r} is not an integer", where=where)
+    offset = int(fields[9])
     if offset < -1:
         raise InputError(f"summit (column 10) {offset} is negative", where=where)
     if not _is_number(fields[6]):
@@ -182,12 +205,17 @@ def _peak_values(fields: list[str], where: str) -> tuple[int, float]:
     return offset, float(fields[6])
 
 
-def _integer(text: str, name: str, where: str) -> int:
-    """Read plain decimal digits."""
-    if not text.removeprefix("-").isdecimal():
-        cause = "a header line without '#'" if text.replace("_", "").isalpha() else ""
-        raise InputError(f"{name} {text!r} is not an integer", where=where, cause=cause)
-    return int(text)
+def _coordinate(fields: list[str], column: int, where: str) -> int:
+    """Read start or end."""
+    if not _is_integer(fields[column]):
+        what = f"{('start', 'end')[column - 1]} {fields[column]!r} is not an integer"
+        raise InputError(what, where=where, cause=_other_format(fields))
+    return int(fields[column])
+
+
+def _is_integer(text: str) -> bool:
+    """Tell plain decimal digits."""
+    return text.removeprefix("-").isdecimal()
 
 
 def _refuse_off_genome(

@@ -12,6 +12,23 @@ from typing import IO
 
 from gatescope.errors import InputError
 
+#: What is given in place of a table, by its first bytes (after unpacking gzip).
+_NO_TABLE = {
+    b"\xeb\xf2\x89\x87": "bigBed; make BED text of it with bigBedToBed",
+    b"\x87\x89\xf2\xeb": "bigBed; make BED text of it with bigBedToBed",
+    b"\x26\xfc\x8f\x88": "a bigWig, wanted regions; give BED text",
+    b"\x88\x8f\xfc\x26": "a bigWig, wanted regions; give BED text",
+    b"BAM\x01": "BAM: reads, wanted regions; give BED text",
+    b"PK\x03\x04": "a zip archive or an Excel workbook; unpack it, or save it as tab-separated text",
+    b"BZh": "packed by bzip2; unpack it, or pack it with gzip",
+    b"\xfd7zX": "packed by xz; unpack it, or pack it with gzip",
+    b"\x28\xb5\x2f\xfd": "packed by zstd; unpack it, or pack it with gzip",
+    b"\xff\xfe": "text in UTF-16; save it as UTF-8",
+    b"\xfe\xff": "text in UTF-16; save it as UTF-8",
+    b"<": "a web page; download the file itself",
+}
+_HEADERS = ("#", "track ", "track\t", "browser ", "browser\t")
+
 
 @contextmanager
 def reading(path: Path | str) -> Iterator[IO[bytes]]:
@@ -50,9 +67,11 @@ def numbered_lines(path: Path | str) -> Iterator[tuple[int, str]]:
     Raises
     ------
     InputError
-        As `reading`; also if the file is not text.
+        As `reading`; also if the file is not text, or has the line ends of old Macintosh files.
     """
     with reading(path) as file:
+        _refuse_no_table(file.read(4), path)
+        file.seek(0)
         for number, raw in enumerate(file, start=1):
             try:
                 line = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
@@ -60,5 +79,18 @@ def numbered_lines(path: Path | str) -> Iterator[tuple[int, str]]:
                 raise InputError(
                     "not a text file", where=f"{path} line {number}", remedy="give BED text, plain or gzipped"
                 ) from error
-            if line.strip() and not line.startswith(("#", "track ", "track\t", "browser ")):
+            if "\r" in line:
+                raise InputError(
+                    "lines end with CR alone, as in files of old Macintosh programs",
+                    where=f"{path} line {number}",
+                    remedy="convert them: tr '\\r' '\\n' < old.bed > new.bed",
+                )
+            if line.strip() not in ("", "track", "browser") and not line.startswith(_HEADERS):
                 yield number, line
+
+
+def _refuse_no_table(head: bytes, path: Path | str) -> None:
+    """Raise if the first bytes of a file are those of another format."""
+    for magic, what in _NO_TABLE.items():
+        if head.startswith(magic):
+            raise InputError(f"this is {what}", where=path)
