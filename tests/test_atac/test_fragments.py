@@ -174,6 +174,7 @@ def test_chunks_line_ends_compression_order_and_headers_make_no_difference(tmp_p
             ("f.bed", shuffled),
             ("g.bed", within),
             ("h.bed", within.replace("\n", "\r\n")),
+            ("blank.bed", "browser\n\n" + "".join(f"{line}\n \t\n" for line in lines) + " \n\t"),
             ("i.bed", "\ufeff" + as_text(rows)),
         ):
             path = write(tmp_path, content, name)
@@ -199,7 +200,6 @@ BAD_LINES = [
     ("chr2\t1", "2 tab-separated columns, the first line has 3"),
     ("chr2\t1\t2\t3", "4 tab-separated columns, the first line has 3"),
     ("chr2 1 2", "1 tab-separated columns, the first line has 3.*spaces instead of tabs"),
-    ("", "1 tab-separated columns"),
     ("chr2\t1.5\t20", "start '1.5' is not an integer"),
     ("chr2\t1\tx", "end 'x' is not an integer"),
     ("chr2\t1\t", "end '' is not an integer"),
@@ -352,6 +352,7 @@ def test_a_spoilt_file_is_refused_or_read_whole(tmp_path_factory, format, noise)
         return
     lines = [line for line in text.removeprefix(b"\xef\xbb\xbf").split(b"\n") if line.strip()]
     rows = [line for line in lines if not line.startswith((b"#", b"track ", b"browser "))]
+    rows = [line for line in rows if line.strip() not in (b"track", b"browser")]
     assert told.rows == len(rows) == told.used + sum(told.left_out.values())
     assert sum(found.values()) == told.used * told.ends_per_row > 0
 

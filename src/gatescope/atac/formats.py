@@ -98,7 +98,7 @@ def tell_format(path: Path | str) -> Format:
 
 def is_header(line: bytes) -> bool:
     """Tell whether a line of a text file is a comment or speaks to the UCSC browser."""
-    return line.startswith(_HEADERS) or line.rstrip() == b"track"
+    return line.startswith(_HEADERS) or line.rstrip() in (b"track", b"browser")
 
 
 def _said_by_name(path: Path) -> tuple[Format, ...]:
@@ -164,6 +164,8 @@ def _is_integer(field: bytes) -> bool:
 
 def _guess(line: bytes, fields: list[bytes]) -> str:
     """Guess what a table of another shape is."""
+    if b"\r" in line:
+        return "lines that end with CR alone, as in files of old Macintosh programs; convert them: tr '\\r' '\\n'"
     if line.startswith(b"@"):
         return "FASTQ; give aligned reads"
     if len(line.split()) > len(fields):

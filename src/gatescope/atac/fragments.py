@@ -23,7 +23,8 @@ _CHUNK_BYTES = 1 << 24
 _NAMES, _INTEGERS = ("chrom", "chrom2", "strand", "strand2"), ("start", "end", "count", "start2", "end2")
 #: Whether rows with the same coordinates are copies; those of 10x were taken out (and counted) already.
 _COPIES: dict[Format, Copies] = {"BED3": "surely", "10x": "perhaps", "tagAlign": "perhaps", "BEDPE": "surely"}
-_HEADER_WITHIN = (b"\n#", b"\ntrack", b"\nbrowser ")
+#: How lines begin that may be no row: headers, and lines of blanks.
+_HEADER_WITHIN = (b"\n#", b"\ntrack", b"\nbrowser", b"\n\n", b"\n ", b"\n\t")
 _NO_LIMIT = np.iinfo(np.int32).max
 
 
@@ -164,26 +165,27 @@ class _Chunk:
 
 
 def _chunks(path: Path) -> Iterator[_Chunk]:
-    """Yield a file in pieces of whole lines, without headers, comments and empty lines at the end."""
+    """Yield a file in pieces of whole lines, without headers, comments and empty lines."""
     with reading(path) as file:
         line, number = file.readline().removeprefix(b"\xef\xbb\xbf"), 1
         while line and (is_header(line) or not line.strip()):
             line, number = file.readline(), number + 1
         while text := line + file.read(_CHUNK_BYTES) + file.readline():
             lines = text.replace(b"\r\n", b"\n").rstrip(b"\n")
-            if lines:
-                yield _without_headers(
-                    _Chunk(path, range(number, number + lines.count(b"\n") + 1), lines + b"\n")
-                )
+            numbers = range(number, number + lines.count(b"\n") + 1)
+            chunk = _without_headers(_Chunk(path, numbers, lines + b"\n"))
+            if chunk.text:
+                yield chunk
             line, number = b"", number + text.count(b"\n")
 
 
 def _without_headers(chunk: _Chunk) -> _Chunk:
-    """Take out comments between the rows, where there are any."""
-    if not any(header in b"\n" + chunk.text for header in _HEADER_WITHIN):
+    """Take out comments and empty lines between the rows, where there are any."""
+    text = b"\n" + chunk.text
+    if not any(header in text for header in _HEADER_WITHIN):
         return chunk
-    lines = chunk.text.split(b"\n")[:-1]
-    kept = [(n, line) for n, line in zip(chunk.numbers, lines, strict=True) if not is_header(line)]
+    lines = zip(chunk.numbers, chunk.text.split(b"\n")[:-1], strict=True)
+    kept = [(n, line) for n, line in lines if line.strip() and not is_header(line)]
     text = b"".join(line + b"\n" for _, line in kept)
     return _Chunk(chunk.path, [n for n, _ in kept], text)
 
