@@ -151,6 +151,12 @@ def test_a_network_that_predicts_the_state_only(tmp_path):
     text = Page(write(fake)).text
     assert "AUPRC, in bins of 200 bp" in text and "predicted state" in text
     assert "Pearson r, in" not in text and "predicted cuts" not in text and "planted truth" not in text
+    assert "in no list of their fold" not in text
+    for run in fake.runs:
+        model = fake.results / "model" / run / "model.json"
+        content = json.loads(model.read_text())
+        model.write_text(json.dumps(content | {"fold": content["fold"] | {"train": ["a"]}}))
+    assert "training window, and those that are in no list of their fold." in Page(write(fake)).text
 
 
 @pytest.mark.parametrize(

@@ -127,15 +127,11 @@ def runs_table(runs: Sequence[RunEvidence]) -> Table:
                 run.model["seed"],
             )
         )
+    names_training = any("train" in run.model["fold"] for run in runs)
     note = (
         "A run is one network: model, fold and seed. Contigs that are not named here were trained on, but for "
         "those shorter than a training window"
-        + (
-            ", and those that are in no list of their fold."
-            if any("train" in run.model["fold"] for run in runs)
-            else "."
-        )
-    )
+    ) + (", and those that are in no list of their fold." if names_training else ".")
     return Table(columns, rows, note)
 
 

@@ -56,6 +56,9 @@ class Record(Mapping[str, Any]):
         value = self._content[key]
         return Record(value, f"{self._where}: {key}") if isinstance(value, Mapping) else value
 
+    def __contains__(self, key: object) -> bool:
+        return key in self._content  # asked of what need not be there
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._content)
 
