@@ -110,8 +110,12 @@ def _number(
     return _option(flag, help, type=kind, metavar="N", **settings)
 
 
-def _json(flag: str, help: str, **settings: Any) -> tuple[str, dict[str, Any]]:
-    return _option(flag, help, type=_json_object, metavar="JSON", **settings)
+def _json(flag: str, help: str) -> tuple[str, dict[str, Any]]:
+    return _option(flag, help, type=_json_object, metavar="JSON")
+
+
+def _folds(help: str, **settings: Any) -> tuple[str, dict[str, Any]]:
+    return _option("--folds", help, type=_fold, action=_Folds, nargs="+", metavar="FOLDS", **settings)
 
 
 def _named_paths(flag: str, help: str) -> tuple[str, dict[str, Any]]:
@@ -133,14 +137,9 @@ _EXCLUSION_LIST = _file(
     "--exclusion-list", "regions that are not scored (BED); of several, the union", nargs="*", default=()
 )
 _INPUT_TRACKS = _named_paths("--tracks", "further bigWigs as input channels")
-_FOLDS = _option(
-    "--folds",
+_FOLDS = _folds(
     'JSON, {"NAME": {"test": [contig, ...], "valid": [contig, ...]}, ...}; a number of folds by contig; or files of '
-    "one fold each, as ChromBPNet reads them",
-    type=_fold,
-    action=_Folds,
-    nargs="+",
-    metavar="FOLDS",
+    "one fold each, as ChromBPNet reads them"
 )
 _TN5_SHIFT = _option(
     "--tn5-shift",
@@ -282,9 +281,9 @@ VERBS: dict[str, Verb] = {
             _MIN_MAPQ,
             _IMPROPER_PAIRS,
             _EXCLUDE_CONTIGS,
-            _file("--exclusion-list", "regions that are not given to MACS3 (BED)", nargs="?", default=None),
+            _file("--exclusion-list", "regions that are not given to MACS3 (BED)", nargs="*", default=()),
             _named_paths("--tracks", "input tracks, whose contigs are checked before MACS3 runs"),
-            _json("--folds", "folds, whose contigs are checked before MACS3 runs", default=None),
+            _folds("folds, whose contigs are checked before MACS3 runs", default=None),
             _number("--q-value", "largest false discovery rate of a peak", float, default=0.01),
             _OUTPUT_FILE,
         ),

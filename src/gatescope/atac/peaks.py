@@ -22,7 +22,7 @@ from gatescope.files import replacing_file, write_json
 from gatescope.genome.contigs import kept_lengths
 from gatescope.genome.fasta import Genome
 from gatescope.genome.folds import read_folds
-from gatescope.genome.regions import merge_regions, read_regions
+from gatescope.genome.regions import ExclusionLists, merge_regions, read_exclusion_lists
 from gatescope.genome.sequence import UNKNOWN
 from gatescope.samples import GAPS_ARE_ZERO
 from gatescope.stages import STAGE_VERSIONS
@@ -82,9 +82,9 @@ def peaks(
     min_mapq: int = 30,
     improper_pairs: Literal["remove", "keep"] = "remove",
     exclude_contigs: Iterable[str] = (),
-    exclusion_list: Path | str | None = None,
+    exclusion_list: ExclusionLists = None,
     tracks: Mapping[str, str | Path] | None = None,
-    folds: Mapping[str, Any] | None = None,
+    folds: Any = None,
     q_value: float = 0.01,
 ) -> PeakCalls:
     """Call peaks with MACS3, and write them as narrowPeak with a sidecar.
@@ -99,9 +99,9 @@ def peaks(
         As in `gatescope.atac.cuts.cuts`: the same rows count. A pair of alignments counts if its reverse read does.
     output : Path or str
         ``peaks.narrowPeak``, in the order of the genome; ``peaks.narrowPeak.json`` is written beside it.
-    exclusion_list : Path or str, optional
+    exclusion_list : path or sequence of paths, optional
         BED; what touches it is not given to MACS3, because it would raise the background everywhere.
-    tracks, folds : mapping, optional
+    tracks, folds : optional
         As in `gatescope.data.preflight.preflight`, which would find what is wrong with these only after MACS3.
     q_value : float
         Largest false discovery rate of a peak.
@@ -124,7 +124,7 @@ def peaks(
         raise InputError(f"{q_value:g}, wanted a number between 0 and 1", where="q_value")
     macs3, sequence, keep = find_macs3(), Genome(genome), ReadFilter(duplicates, min_mapq, improper_pairs)
     lengths = kept_lengths(sequence.lengths, excluded)
-    off_limits = _read_exclusion_list(exclusion_list, lengths, sequence, excluded)
+    off_limits = _by_contig(read_exclusion_lists(exclusion_list, lengths, sequence.path.name, excluded))
     _check_the_rest(lengths, sequence, tracks, folds)
     genome_size = sum(_known_bp(sequence, chrom, off_limits) for chrom in lengths)
     with open_cuts(atac, genome, tn5_shift=tn5_shift, keep=keep, exclude_contigs=excluded) as source:
@@ -168,16 +168,11 @@ class _Stretches(NamedTuple):
 _NOTHING = _Stretches(np.empty(0, np.int64), np.empty(0, np.int64))
 
 
-def _read_exclusion_list(
-    path: Path | str | None, lengths: Mapping[str, int], genome: Genome, excluded: tuple[str, ...]
-) -> dict[str, _Stretches]:
-    """Return the excluded regions by contig; a list may name excluded contigs only."""
-    if path is None or set(read_regions(path)["chrom"]) <= set(excluded):
-        return {}
-    merged = merge_regions(read_regions(path, lengths, genome.path.name, excluded))
+def _by_contig(regions: pd.DataFrame) -> dict[str, _Stretches]:
+    """Return regions that are apart from each other by contig."""
     return {
         str(chrom): _Stretches(rows["start"].to_numpy(), rows["end"].to_numpy())
-        for chrom, rows in merged.groupby("chrom")
+        for chrom, rows in regions.groupby("chrom")
     }
 
 
@@ -185,7 +180,7 @@ def _check_the_rest(
     lengths: Mapping[str, int],
     genome: Genome,
     tracks: Mapping[str, str | Path] | None,
-    folds: Mapping[str, Any] | None,
+    folds: Any,
 ) -> None:
     """Raise now for what `preflight`, which waits for the peaks, would find much later."""
     if folds is not None:

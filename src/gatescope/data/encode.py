@@ -19,18 +19,12 @@ from gatescope.data.inputs import (
     read_track,
     track_sources,
 )
-from gatescope.data.landscape import (
-    ExclusionLists,
-    Funnel,
-    Landscape,
-    exclusion_lists,
-    read_landscape,
-    usable_peaks,
-)
+from gatescope.data.landscape import Funnel, Landscape, read_landscape, usable_peaks
 from gatescope.data.store import NOT_SCORED, ContigArrays, write_store
 from gatescope.errors import InputError
 from gatescope.files import file_hash
 from gatescope.genome.folds import read_folds
+from gatescope.genome.regions import ExclusionLists, list_exclusions
 from gatescope.stages import STAGE_VERSIONS
 
 log = logging.getLogger(__name__)
@@ -210,7 +204,7 @@ def _describe_inputs(
     sources: list[TrackSource],
 ) -> dict[str, dict[str, str]]:
     """Return name and hash of each file; no folder, so that equal inputs give equal bytes anywhere."""
-    paths = {"genome": genome, "cuts": cuts, "peaks": peaks, **exclusion_lists(exclusion_list)}
+    paths = {"genome": genome, "cuts": cuts, "peaks": peaks, **list_exclusions(exclusion_list)}
     paths |= {f"track {source.name}": source.path for source in sources}
     given = {role: Path(path) for role, path in paths.items()}
     return {role: {"path": path.name, "sha256": file_hash(path)} for role, path in given.items()}

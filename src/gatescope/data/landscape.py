@@ -1,10 +1,10 @@
 """Which bases are accessible, and which peaks can be trained on? Genome, peaks, exclusion list together.
 
-Public names: `Funnel`, `Landscape`, `ExclusionLists`, `exclusion_lists`, `read_landscape`, `usable_peaks`.
+Public names: `Funnel`, `Landscape`, `read_landscape`, `usable_peaks`.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,16 @@ from gatescope.data.store import NOT_SCORED
 from gatescope.errors import InputError
 from gatescope.genome.contigs import kept_lengths
 from gatescope.genome.fasta import Genome
-from gatescope.genome.regions import is_overlapping, merge_regions, read_regions
+from gatescope.genome.regions import (
+    ExclusionLists,
+    is_overlapping,
+    merge_regions,
+    read_exclusion_lists,
+    read_regions,
+)
 from gatescope.genome.sequence import UNKNOWN, gc_fraction
 
 log = logging.getLogger(__name__)
-
-ExclusionLists = Path | str | Sequence[Path | str] | None
 
 
 @dataclass
@@ -78,14 +82,6 @@ class Landscape:
         return _mask(self.excluded, contig, self.lengths[contig])
 
 
-def exclusion_lists(given: ExclusionLists) -> dict[str, Path]:
-    """Return the exclusion lists by role: ``exclusion_list``, or where there are several each with its number."""
-    one = isinstance(given, str | Path)
-    paths = [Path(path) for path in ([given] if one else given or [])]
-    numbers = [""] if len(paths) == 1 else [f" {number}" for number in range(1, len(paths) + 1)]
-    return {f"exclusion_list{number}": path for number, path in zip(numbers, paths, strict=True)}
-
-
 def read_landscape(
     genome: Path | str,
     peaks: Path | str,
@@ -115,7 +111,7 @@ def read_landscape(
     funnel.add("peaks read", len(rows), rows.attrs["excluded"], "on a contig of exclude_contigs")
     merged = merge_regions(rows)
     funnel.add("overlapping peaks", len(merged), len(rows) - len(merged), "merged into another peak")
-    excluded = _read_excluded(exclusion_list, lengths, genome, exclude_contigs)
+    excluded = read_exclusion_lists(exclusion_list, lengths, Path(genome).name, exclude_contigs)
     return Landscape(sequence, lengths, merged, excluded)
 
 
@@ -172,25 +168,6 @@ def usable_peaks(
             remedy="use a smaller window_bp, or check the exclusion list",
         )
     return peaks.loc[:, ["chrom", "start", "end", "summit", "gc"]]
-
-
-def _read_excluded(
-    given: ExclusionLists, lengths: Mapping[str, int], genome: Path | str, exclude_contigs: Sequence[str]
-) -> pd.DataFrame:
-    """Read the exclusion lists and take their union; without one nothing is excluded."""
-    types = {"chrom": str, "start": int, "end": int}
-    nothing = pd.DataFrame({column: pd.Series(dtype=kind) for column, kind in types.items()})
-    tables = []
-    for path in exclusion_lists(given).values():
-        # a list may well name excluded contigs only, such as the mitochondrion
-        if not set(read_regions(path)["chrom"]) <= set(exclude_contigs):
-            tables.append(read_regions(path, lengths, Path(genome).name, exclude_contigs))
-    if not tables:
-        return nothing
-    excluded = merge_regions(pd.concat(tables, ignore_index=True))
-    total = (excluded["end"] - excluded["start"]).to_numpy().sum()
-    log.info("exclusion list: %d regions, %d bp, after merging", len(excluded), total)
-    return excluded
 
 
 def _keep(table: pd.DataFrame, keep: NDArray[np.bool_], step: str, why: str, funnel: Funnel) -> pd.DataFrame:

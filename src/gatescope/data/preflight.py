@@ -23,18 +23,12 @@ from gatescope.data.inputs import (
     read_track,
     track_sources,
 )
-from gatescope.data.landscape import (
-    ExclusionLists,
-    Funnel,
-    Landscape,
-    exclusion_lists,
-    read_landscape,
-    usable_peaks,
-)
+from gatescope.data.landscape import Funnel, Landscape, read_landscape, usable_peaks
 from gatescope.data.store import NOT_SCORED
 from gatescope.errors import InputError
 from gatescope.files import write_json
 from gatescope.genome.folds import Fold, read_folds
+from gatescope.genome.regions import ExclusionLists, list_exclusions
 from gatescope.genome.sequence import UNKNOWN
 from gatescope.stages import STAGE_VERSIONS
 
@@ -248,7 +242,7 @@ def _list_inputs(
             f"atac {number}" if len(atac) > 1 else "atac": path for number, path in enumerate(atac, start=1)
         }
     )
-    paths = {"genome": genome, **several, "peaks": peaks, **exclusion_lists(exclusion_list)}
+    paths = {"genome": genome, **several, "peaks": peaks, **list_exclusions(exclusion_list)}
     paths |= {f"track {source.name}": source.path for source in sources}
     return {role: str(path) for role, path in paths.items()}
 

@@ -1,12 +1,13 @@
 """Which stretches of the genome did the user name? BED and narrowPeak files, merging, overlap.
 
-Public names: `read_regions`, `merge_regions`, `is_overlapping`.
+Public names: `read_regions`, `merge_regions`, `is_overlapping`, `ExclusionLists`, `list_exclusions`,
+`read_exclusion_lists`.
 """
 
 import logging
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +20,8 @@ from gatescope.genome.contigs import refuse_unknown_contigs
 from gatescope.genome.textfile import numbered_lines
 
 log = logging.getLogger(__name__)
+
+ExclusionLists = Path | str | Sequence[Path | str] | None
 
 # the tool `idr` puts ten more behind those of narrowPeak
 _NARROW_PEAK_COLUMNS = (10, 20)
@@ -230,6 +233,51 @@ def _refuse_off_genome(
         refuse_unknown_contigs([chrom], lengths, where=place, source=source)
         what = f"end {end} exceeds {chrom} length {lengths[chrom]} ({source})"
         raise InputError(what, where=place, remedy="clip or remove the region")
+
+
+def list_exclusions(given: ExclusionLists) -> dict[str, Path]:
+    """Return the exclusion lists by role: ``exclusion_list``, or where there are several each with its number."""
+    paths = [Path(path) for path in ([given] if isinstance(given, str | Path) else given or [])]
+    if len(paths) == 1:
+        return {"exclusion_list": paths[0]}
+    return {f"exclusion_list {number}": path for number, path in enumerate(paths, start=1)}
+
+
+def read_exclusion_lists(
+    given: ExclusionLists, lengths: Mapping[str, int], source: str, exclude_contigs: Iterable[str] = ()
+) -> pd.DataFrame:
+    """Read regions that are not to be trusted: the union of the lists.
+
+    Parameters
+    ----------
+    given : path, sequence of paths, or None
+        As `read_regions`; a list may well name excluded contigs only, such as the mitochondrion.
+    lengths, source, exclude_contigs
+        As in `read_regions`.
+
+    Returns
+    -------
+    DataFrame
+        ``chrom, start, end`` of merged regions; without a row where nothing is excluded.
+
+    Raises
+    ------
+    InputError
+        As `read_regions`.
+    """
+    excluded = set(exclude_contigs)
+    tables = [
+        read_regions(path, lengths, source, excluded)
+        for path in list_exclusions(given).values()
+        if not set(read_regions(path)["chrom"]) <= excluded
+    ]
+    if not tables:
+        types = {"chrom": str, "start": int, "end": int}
+        return pd.DataFrame({column: pd.Series(dtype=kind) for column, kind in types.items()})
+    merged = merge_regions(pd.concat(tables, ignore_index=True)).loc[:, ["chrom", "start", "end"]]
+    total = (merged["end"] - merged["start"]).to_numpy().sum()
+    log.info("exclusion list: %d regions, %d bp, after merging", len(merged), total)
+    return merged
 
 
 def merge_regions(regions: pd.DataFrame) -> pd.DataFrame:
