@@ -326,7 +326,7 @@ BAD = {
     "peaks that do not exist": Bad("preflight", remove("peaks"), ["peaks.narrowPeak", "does not exist"]),
     "empty peaks": Bad("preflight", rewrite("peaks", "# nothing\n"), ["peaks.narrowPeak", "no regions"]),
     "peaks that are no text": Bad(
-        "preflight", rewrite("peaks", b"\xff\xfe\x00\x01" * 20), ["narrowPeak", "not a text"]
+        "preflight", rewrite("peaks", b"\x89PNG\xff\x00\x01" * 20), ["narrowPeak", "not a text"]
     ),
     "narrowPeak with nine columns": Bad(
         "preflight", rewrite("peaks", "chr1\t5\t9" + "\t1" * 6 + "\n"), ["line 1", "9 tab"]
