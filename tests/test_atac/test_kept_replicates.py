@@ -1,6 +1,7 @@
 """Replicates kept: tracks of each file that add up to the merged one, and correlations as NumPy has them."""
 
 import json
+import logging
 
 import numpy as np
 import pandas as pd
@@ -64,10 +65,15 @@ def test_each_file_has_a_track_and_they_add_up(tmp_path, genome, files):
     assert content(folder) == before
 
 
-def test_the_table_holds_the_correlations(tmp_path, genome, files):
+def test_the_table_holds_the_correlations(tmp_path, genome, files, caplog):
     paths, rows = files
-    cuts(paths, genome, tmp_path / "cuts.bw", tn5_shift="+0/-0", replicates="keep")
+    with caplog.at_level(logging.INFO):
+        cuts(paths, genome, tmp_path / "cuts.bw", tn5_shift="+0/-0", replicates="keep")
     table = pd.read_csv(tmp_path / "replicates" / "concordance.tsv", sep="\t")
+    first = (
+        f"one.bed and two.bed.gz: Pearson r = {table['pearson'][0]:.3f} of log(1 + cuts) in bins of 200 bp"
+    )
+    assert first in caplog.text
     assert list(table["file_1"]) == ["one.bed"] * 4 + ["two.bed.gz"] * 2
     assert list(table["file_2"]) == ["two.bed.gz"] * 2 + ["three.tagAlign"] * 4
     by_file = [count_cuts(own, LENGTHS) for own in rows]

@@ -107,8 +107,7 @@ def cuts(
     exclude_contigs : iterable of str
         Contigs to leave out.
     replicates : {"merge", "keep"}
-        ``keep`` also writes the cuts of each file by itself, and how the files correlate, to the folder
-        ``replicates`` beside `output`: see `gatescope.atac.replicates`.
+        ``keep`` also writes the folder ``replicates`` beside `output`: see `gatescope.atac.replicates`.
 
     Returns
     -------
@@ -352,12 +351,7 @@ def _write_with_replicates(
     """Write the track, and one for each file."""
     with ReplicateTracks(output.parent / "replicates", source.paths, source.lengths) as tracks:
         counts = _write(source, output, tracks)
-        table = tracks.finish(counts.files, _settings(source.shifts, keep, excluded))
-    for row in table.to_dict("records"):
-        log.info(
-            "%(file_1)s and %(file_2)s: Pearson r = %(pearson).3f of log(1 + cuts) in bins of %(bin_bp)d bp",
-            row,
-        )
+        tracks.finish(counts.files, _settings(source.shifts, keep, excluded))
     return counts
 
 

@@ -3,6 +3,7 @@
 Public names: `ReplicateTracks`, `Concordance`.
 """
 
+import logging
 from collections.abc import Sequence
 from contextlib import ExitStack
 from itertools import combinations
@@ -16,6 +17,8 @@ from gatescope.atac.bigwig import BigWigWriter, TrackInfo, write_sidecar
 from gatescope.atac.ends import FileCounts
 from gatescope.errors import InputError
 from gatescope.files import replacing_folder, write_table
+
+log = logging.getLogger(__name__)
 
 #: Bins in which replicates are compared, bp.
 _BINS_BP: tuple[int, ...] = (200, 1000)
@@ -77,8 +80,8 @@ class ReplicateTracks:
                     "no cut in it", where=path, remedy="check that the file is whole, and tn5_shift"
                 )
 
-    def finish(self, files: Sequence[FileCounts], details: dict[str, Any]) -> pd.DataFrame:
-        """Write sidecars and table, once every contig was added; return the table."""
+    def finish(self, files: Sequence[FileCounts], details: dict[str, Any]) -> None:
+        """Write sidecars and table, once every contig was added, and log the table."""
         for number, file in enumerate(files):
             info = TrackInfo(
                 track=f"cuts of replicate {number + 1}",
@@ -92,7 +95,11 @@ class ReplicateTracks:
             write_sidecar(self._track(number), info)
         table = self._concordance.table([file.file for file in files])
         write_table(self._partial / _TABLE, table)
-        return table
+        words = (
+            "%(file_1)s and %(file_2)s: Pearson r = %(pearson).3f of log(1 + cuts) in bins of %(bin_bp)d bp"
+        )
+        for row in table.to_dict("records"):
+            log.info(words, row)
 
 
 class Concordance:
