@@ -1,6 +1,7 @@
 """Which data does each sample have? The sample table, with every mistake in one line.
 
-Public names: `Sample`, `read_samples`, `check_shifts`, `check_track_name`, `PLANTED`, `GAPS_ARE_ZERO`.
+Public names: `Sample`, `read_samples`, `check_shifts`, `check_track_name`, `PLANTED`, `GAPS_ARE_ZERO`,
+`BIAS_TRACK`.
 
 `workflow/rules/common.smk` reads this at parse time: standard library only.
 """
@@ -27,6 +28,8 @@ PLANTED_FILES = {
 SEVERAL = ("atac", "exclusion_list")
 #: What follows the path of a track in which a missing value means 0.
 GAPS_ARE_ZERO = ":zero"
+#: The track of Tn5's sequence preference, which `bias` makes of every sample's cuts.
+BIAS_TRACK = "tn5_bias"
 #: Names that inputs and arrays of the encoded store have already.
 _RESERVED = ("sequence", "codes", "state", "cuts")
 
@@ -186,6 +189,12 @@ def _read_sample(row: Mapping[str, str], data_dir: Path, tn5_shift: str, place: 
     tracks = {}
     for name, path in (track.split("=", 1) for track in row["tracks"].split(",") if track):
         check_track_name(name, f"{place}: tracks")
+        if name == BIAS_TRACK:
+            raise InputError(
+                f"{name!r} is a track that gatescope makes itself",
+                where=f"{place}: tracks",
+                remedy="rename it",
+            )
         if name in tracks:
             raise InputError(f"track {name!r} appears twice", where=f"{place}: tracks", remedy="rename one")
         zero = GAPS_ARE_ZERO if path.endswith(GAPS_ARE_ZERO) else ""

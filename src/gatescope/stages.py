@@ -11,6 +11,7 @@ STAGE_VERSIONS: dict[str, int] = {
     "preflight": 4,
     "cuts": 3,
     "peaks": 1,
+    "bias": 1,
     "encode": 2,
     "train": 2,
     "evaluate": 2,

@@ -288,6 +288,19 @@ VERBS: dict[str, Verb] = {
             _OUTPUT_FILE,
         ),
     ),
+    "bias": Verb(
+        "gatescope.atac.bias",
+        "model what Tn5 likes to cut, from background alone, and say how much of the signal that explains",
+        (
+            _GENOME,
+            _file("--cuts", "cut counts made by `cuts`"),
+            _PEAKS,
+            _EXCLUSION_LIST,
+            _FOLDS,
+            _EXCLUDE_CONTIGS,
+            _OUTPUT_FILE,
+        ),
+    ),
     "encode": Verb(
         "gatescope.data.encode",
         "write what the network sees: base codes, tracks, state, regions, folds",

@@ -1,4 +1,4 @@
-"""Where did Tn5 cut, and where often? cuts, peaks -> results/{sample}/atac/."""
+"""Where did Tn5 cut, where often, and what does it like? cuts, peaks, bias -> results/{sample}/atac/."""
 
 
 rule cuts:
@@ -94,5 +94,44 @@ rule peaks:
             --exclude-contigs {params.exclude_contigs:q} \
             --q-value {params.q_value:q} \
             --output {output.peaks:q} \
+            --log {log:q}
+        """
+
+
+rule bias:
+    """Model what Tn5 likes to cut, and say how much of the signal that explains."""
+    input:
+        genome=sample_file("genome"),
+        cuts="results/{sample}/atac/cuts.bw",
+        peaks=sample_file("peaks"),
+        exclusion_list=sample_file("exclusion_list"),
+    output:
+        track="results/{sample}/atac/tn5_bias.bw",
+        sidecar="results/{sample}/atac/tn5_bias.bw.json",
+        found=multiext("results/{sample}/atac/tn5_bias", ".json", ".svg"),
+    log:
+        "logs/bias/{sample}.log",
+    benchmark:
+        "benchmarks/bias/{sample}.tsv"
+    conda:
+        "../../envs/gatescope.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        folds=json.dumps(FOLDS),
+        exclude_contigs=config["exclude_contigs"],
+        stage_version=STAGE_VERSIONS["bias"],
+    shell:
+        r"""
+        gatescope bias \
+            --genome {input.genome:q} \
+            --cuts {input.cuts:q} \
+            --peaks {input.peaks:q} \
+            --exclusion-list {input.exclusion_list:q} \
+            --folds {params.folds:q} \
+            --exclude-contigs {params.exclude_contigs:q} \
+            --output {output.track:q} \
             --log {log:q}
         """

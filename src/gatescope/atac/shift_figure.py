@@ -1,6 +1,6 @@
 """How does the evidence for a shift look? The bases around the ends of both strands, and the score of each shift.
 
-Public names: `draw_shifts`, `Block`.
+Public names: `draw_shifts`, `Block`, `draw_letters`.
 """
 
 import textwrap
@@ -123,7 +123,7 @@ def _draw_finding(axes, finding: ShiftFinding, declared: Tn5Shift | None) -> Non
     for strand, (axis, neighbour) in enumerate(axes[:2]):
         neighbour.remove()
         axis.set_subplotspec(axis.get_gridspec()[axis.get_subplotspec().rowspan.start, :])
-        _draw_letters(axis, enrichment[strand])
+        draw_letters(axis, OFFSETS[_is_shown()], enrichment[strand])
         axis.set(xlim=(_SHOWN_BP[0] - 0.5, _SHOWN_BP[1] + 0.5), ylim=(-1.15 * highest, 1.15 * highest))
         _draw_ends(axis, finding, strand)
         if finding.shift is not None:
@@ -169,9 +169,18 @@ def _stacks(enrichment: NDArray[np.float64]) -> NDArray[np.float64]:
     )
 
 
-def _draw_letters(axis, enrichment: NDArray[np.float64]) -> None:
-    """Draw the preference around the ends of one strand; enriched letters stand up, depleted ones hang down."""
-    for offset, column in zip(OFFSETS[_is_shown()], enrichment, strict=True):
+def draw_letters(axis, offsets: NDArray[np.integer], enrichment: NDArray[np.float64]) -> None:
+    """Draw a preference as letters: enriched ones stand up, depleted ones hang down.
+
+    Parameters
+    ----------
+    axis : matplotlib.axes.Axes
+    offsets : numpy.ndarray
+        (n,) place of each stack of letters.
+    enrichment : numpy.ndarray
+        (n, 4) height of each letter, ACGT; negative ones hang down.
+    """
+    for offset, column in zip(offsets, enrichment, strict=True):
         for sign in (1, -1):
             base = 0.0
             for n in np.argsort(sign * column):
