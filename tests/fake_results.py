@@ -59,6 +59,7 @@ def write_fake_results(
     _write_genome(genome, sequence)
     cuts = {name: _cuts(length, rng) for name, length in LENGTHS.items()}
     _write_track(results / "atac" / "cuts.bw", cuts, unit="cuts", gaps="zero", range=[0, None])
+    _write_bias(results / "atac")
     _write_store(results, sequence, cuts)
     if is_planted:
         _write_truth(results, rng)
@@ -338,6 +339,12 @@ def _write_boundaries(folder: Path, run: str) -> None:
     }
     (folder / "verdict.json").write_text(json.dumps(verdict))
     (folder / "profile.svg").write_bytes(_profile_svg())
+
+
+def _write_bias(folder: Path) -> None:
+    sentence = "Tn5's sequence preference explains 21.0 % of the variation of cuts on background."
+    (folder / "tn5_bias.json").write_text(json.dumps({"sentence": sentence, "fitted_on": {"cuts": 44_177}}))
+    (folder / "tn5_bias.svg").write_bytes(_profile_svg())
 
 
 @cache

@@ -1,6 +1,6 @@
 """What did the user ask the workflow for? Runs, and mistakes in one line each.
 
-Public names: `Run`, `explain`, `refuse_endless`, `plan_runs`, `size_runs`, `network_settings`,
+Public names: `Run`, `explain`, `refuse_endless`, `plan_runs`, `needs_bias`, `size_runs`, `network_settings`,
 `training_settings`, `check_folds`, `genes_file`, `check_boundaries`, `check_lengths`, `read_section`, `check_values`.
 
 `workflow/rules/common.smk` reads this at parse time, possibly with a Python that has nothing but
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from gatescope.errors import InputError
-from gatescope.samples import Sample
+from gatescope.samples import BIAS_TRACK, Sample
 
 _WANTED = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 Section = TypeVar("Section")
@@ -136,16 +136,28 @@ def _check_inputs(name: str, model: Mapping[str, Any], samples: Mapping[str, Sam
     if "cuts" in model["inputs"] and "cuts" in model["targets"]:
         raise InputError("cuts are an input and a target", where=place, remedy="set targets to [state]")
     for sample in samples.values():
-        known = ["sequence", "cuts", *sample.tracks]
+        known = ["sequence", "cuts", BIAS_TRACK, *sample.tracks]
         unknown = [track for track in model["inputs"] if track not in known]
         if unknown:
             remedy = f"known are {', '.join(known)}; others come from the tracks column of the sample table"
             raise InputError(f"sample {sample.name} has no track {unknown[0]!r}", where=place, remedy=remedy)
+    if model["bias"] != "none" and "cuts" not in model["targets"]:
+        raise InputError(
+            f"{model['bias']!r}, but cuts are no target of this model",
+            where=f"config: models.{name}.bias",
+            remedy="add cuts to targets, or set none",
+        )
     low, high = model["half_life_bp"]
     if low > high:
         raise InputError(
             f"got [{low}, {high}], wanted the shorter first", where=f"config: models.{name}.half_life_bp"
         )
+
+
+def needs_bias(config: Mapping[str, Any]) -> bool:
+    """Tell whether a model that is trained reads the track of Tn5's preference, or counts with it."""
+    models = [config["models"][name] for name in config["runs"]["models"]]
+    return any(model["bias"] != "none" or BIAS_TRACK in model["inputs"] for model in models)
 
 
 def check_folds(config: Mapping[str, Any]) -> dict[str, Any]:

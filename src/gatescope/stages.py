@@ -13,8 +13,8 @@ STAGE_VERSIONS: dict[str, int] = {
     "peaks": 1,
     "bias": 1,
     "encode": 2,
-    "train": 2,
-    "evaluate": 2,
+    "train": 3,
+    "evaluate": 3,
     "trace": 3,
     "audit": 1,
     "locus": 1,
@@ -22,5 +22,5 @@ STAGE_VERSIONS: dict[str, int] = {
     "verdict": 1,
     "design": 1,
     "hub": 2,
-    "report": 3,
+    "report": 4,
 }

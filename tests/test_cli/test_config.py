@@ -17,6 +17,7 @@ from gatescope.config import (
     check_boundaries,
     check_folds,
     explain,
+    needs_bias,
     network_settings,
     plan_runs,
     read_section,
@@ -55,7 +56,8 @@ def keys(schema, prefix=""):
 def config(**changes):
     """Return a small configuration with its defaults filled in."""
     fold = {"test": ["chr3"], "valid": ["chr4"]}
-    model = {"inputs": ["sequence"], "targets": ["cuts", "state"], "half_life_bp": [2, 9], "training": {}}
+    model = {"inputs": ["sequence"], "targets": ["cuts", "state"], "half_life_bp": [2, 9]}
+    model |= {"bias": "none", "training": {}}
     return {
         "exclude_contigs": [],
         "folds": {"f1": fold, "elsewhere": {"test": ["x"], "valid": ["x"]}},
@@ -249,6 +251,10 @@ def test_sample_table(sheet, tmp_path):
             "line 2: tracks: 'cuts' cannot name a track; use letters, digits, _ and -, a letter first",
         ),
         (
+            [COLUMNS + "\ttracks", "a\tg.fa\ta.bed\tp.bed\ttn5_bias=t.bw"],
+            "line 2: tracks: 'tn5_bias' is a track that gatescope makes itself",
+        ),
+        (
             [COLUMNS + "\ttracks", "a\tg.fa\ta.bed\tp.bed\th 3=t.bw"],
             "line 2: tracks: 'h 3' cannot name a track",
         ),
@@ -394,6 +400,7 @@ def test_runs_alike_are_sized_together(sheet):
         "inputs": ["sequence"],
         "targets": ["state"],
         "half_life_bp": [2, 9],
+        "bias": "none",
         "hidden_units": 8,
         "layers": 1,
     }
@@ -475,6 +482,10 @@ def test_names_have_to_fit_each_other(sheet, changes, words):
         ({"inputs": ["sequence", "h3"]}, "sample one has no track 'h3'; known are sequence, cuts"),
         ({"inputs": ["sequence", "cuts"]}, "cuts are an input and a target"),
         ({"half_life_bp": [9, 2]}, "got [9, 2], wanted the shorter first"),
+        (
+            {"targets": ["state"], "bias": "tn5"},
+            "config: models.a.bias: 'tn5', but cuts are no target of this model",
+        ),
     ],
 )
 def test_a_model_has_to_fit_the_samples(sheet, changes, words):
@@ -483,6 +494,19 @@ def test_a_model_has_to_fit_the_samples(sheet, changes, words):
     models["a"] |= changes
     with pytest.raises(InputError, match=re.escape(words)):
         plan_runs(config(models=models), samples)
+
+
+@pytest.mark.parametrize(
+    ("changes", "wanted"),
+    [({}, False), ({"bias": "tn5"}, True), ({"inputs": ["sequence", "tn5_bias"]}, True)],
+)
+def test_the_preference_is_encoded_where_a_model_that_runs_asks_for_it(sheet, changes, wanted):
+    models = config()["models"]
+    models["a"] |= changes
+    models["unused"] = {**models["a"], "bias": "tn5"}
+    settings = config(models=models)
+    plan_runs(settings, sheet(COLUMNS, "one\tg.fa\ta.bed\tp.bed"))
+    assert needs_bias(settings) is wanted
 
 
 def test_some_window_must_be_drawn():

@@ -136,6 +136,25 @@ def test_a_perfect_model_has_perfect_scores(world):
     assert base[["pearson", "pearson_low", "spearman", "spearman_high"]].isna().all()
 
 
+def test_tn5s_preference_is_scored_where_the_store_holds_it(world):
+    def with_rates(arrays):
+        rate = np.where(arrays.state == 1, 3.0, 0.5).astype(np.float32)
+        return replace(arrays, tracks={**arrays.tracks, "tn5_bias": rate})
+
+    world.store = make_store(world.folder / "rates", {c: with_rates(a) for c, a in world.arrays.items()})
+    world.add("model", world.noisy)
+    table, found = world.run()
+    assert list(table.index)[-2:] == [("tn5_bias", 1), ("tn5_bias", 200)]
+    assert table.loc[("tn5_bias", 1), ["auroc", "auprc"]].tolist() == [1, 1]
+    cuts = np.concatenate([world.arrays[c].tracks["cuts"][: LENGTHS[c] // 200 * 200] for c in ("c2", "c4")])
+    rate = np.concatenate([world.store.track(c, "tn5_bias")[: LENGTHS[c] // 200 * 200] for c in ("c2", "c4")])
+    scored = np.concatenate([world.arrays[c].state[: LENGTHS[c] // 200 * 200] != 255 for c in ("c2", "c4")])
+    observed, expected = ((x * scored).reshape(-1, 200).sum(1) for x in (cuts, rate))
+    r = np.corrcoef(np.log1p(observed), np.log1p(world.store.meta["cuts_per_bp"] * expected))[0, 1]
+    assert table.loc[("tn5_bias", 200), "pearson"] == pytest.approx(r)
+    assert "alone" in found["predictors"]["tn5_bias"]
+
+
 def test_columns_counts_and_base_rate(world):
     table, _ = world.run()
     states = [world.arrays[contig].state for contig in FOLD["test"]]

@@ -44,6 +44,7 @@ rule report:
         genome=sample_file("genome"),
         preflight="results/{sample}/data/preflight.json",
         cuts="results/{sample}/atac/cuts.bw",
+        bias=multiext("results/{sample}/atac/tn5_bias", ".json", ".svg"),
         store="results/{sample}/data/encoded",
         tracks=browser_tracks,
         tables=report_tables,

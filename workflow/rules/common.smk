@@ -19,6 +19,7 @@ from gatescope.config import (
     check_folds,
     explain,
     genes_file,
+    needs_bias,
     network_settings,
     plan_runs,
     refuse_endless,
@@ -28,7 +29,7 @@ from gatescope.config import (
 from gatescope.errors import InputError
 from gatescope.genome.folds import name_folds
 from gatescope.remote import check_kept, find_remotes
-from gatescope.samples import read_samples
+from gatescope.samples import BIAS_TRACK, read_samples
 from gatescope.stages import STAGE_VERSIONS
 
 STARTED = time.time()
@@ -83,6 +84,7 @@ PLANTED_SAMPLES = [name for name, sample in SAMPLES.items() if sample.is_planted
 SAMPLES_WITHOUT_PEAKS = [name for name, sample in SAMPLES.items() if sample.calls_peaks]
 # what preflight predicts the cost of
 RUN_SIZES = json.dumps(size_runs(config, RUNS.values()))
+NEEDS_BIAS = needs_bias(config)
 GATES = ("forget_gate", "input_gate", "output_gate")
 MEMORY = ("half_life", "backward_horizon", "forward_horizon", "write_magnitude", "hidden_memory")
 DIRECTIONS = ("fwd", "rev")
@@ -126,6 +128,18 @@ def track_files(wildcards):
 def named_tracks(wildcards):
     """Return NAME=PATH of a sample's further tracks."""
     return [f"{name}={path}" for name, path in SAMPLES[wildcards.sample].tracks.items()]
+
+
+def encoded_track_files(wildcards):
+    """Return `track_files`, and Tn5's preference where a model asks for it."""
+    bias = f"results/{wildcards.sample}/atac/{BIAS_TRACK}.bw"
+    return track_files(wildcards) + ([bias, f"{bias}.json"] if NEEDS_BIAS else [])
+
+
+def encoded_tracks(wildcards):
+    """Return NAME=PATH of the tracks that are encoded: the sample's own, and Tn5's preference where it is asked for."""
+    bias = f"{BIAS_TRACK}=results/{wildcards.sample}/atac/{BIAS_TRACK}.bw"
+    return named_tracks(wildcards) + ([bias] if NEEDS_BIAS else [])
 
 
 def tn5_shift(wildcards):

@@ -145,7 +145,7 @@ rule encode:
         cuts="results/{sample}/atac/cuts.bw",
         peaks=sample_file("peaks"),
         exclusion_list=sample_file("exclusion_list"),
-        tracks=track_files,
+        tracks=encoded_track_files,
     output:
         directory("results/{sample}/data/encoded"),
     log:
@@ -159,7 +159,7 @@ rule encode:
         mem_mb=4000,
         runtime=30,
     params:
-        tracks=named_tracks,
+        tracks=encoded_tracks,
         folds=json.dumps(FOLDS),
         exclude_contigs=config["exclude_contigs"],
         window_bp=config["windows"]["window_bp"],

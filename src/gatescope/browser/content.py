@@ -43,8 +43,8 @@ def inputs_table(sample: str, genome: Path, evidence: SampleEvidence) -> Table:
     return Table((), rows)
 
 
-def quality_table(preflight: Record) -> Table:
-    """Say how good the data are, as preflight measured them."""
+def quality_table(preflight: Record, bias: Record) -> Table:
+    """Say how good the data are, as preflight measured them, and how much of them is Tn5's preference."""
     genome, atac, peaks = preflight["genome"], preflight["atac"], preflight["peaks"]
     rows = [
         (
@@ -74,6 +74,7 @@ def quality_table(preflight: Record) -> Table:
             atac["tn5_shift"],
             f"already in the read ends of the ATAC file: {atac['tn5_shift_evidence']['sentence']}",
         ),
+        ("Tn5's preference", f"read from {bias['fitted_on']['cuts']:,} background cuts", bias["sentence"]),
     ]
     return Table(("what", "found", "in words"), rows)
 

@@ -83,9 +83,11 @@ class RunEvidence:
 
 @dataclass(frozen=True)
 class SampleEvidence:
-    """Hold what the files say about the sample and all its runs."""
+    """Hold what the files say about the sample and all its runs; `preference` is the path of Tn5's figure."""
 
     preflight: Record
+    bias: Record
+    preference: Path
     meta: Record
     verdict: Record
     runs: tuple[RunEvidence, ...]
@@ -107,6 +109,8 @@ def read_evidence(results: Path, runs: Sequence[str]) -> SampleEvidence:
     """
     return SampleEvidence(
         preflight=read_record(results / "data" / "preflight.json"),
+        bias=read_record(results / "atac" / "tn5_bias.json"),
+        preference=results / "atac" / "tn5_bias.svg",
         meta=read_record(results / "data" / "encoded" / "meta.json"),
         verdict=read_record(results / "boundaries" / "verdict.json"),
         runs=tuple(_read_run(results, run) for run in runs),

@@ -16,6 +16,7 @@ from markupsafe import Markup
 
 from gatescope import __version__
 from gatescope.browser import content
+from gatescope.browser.charts import inline_svg
 from gatescope.browser.evidence import SampleEvidence, read_evidence
 from gatescope.browser.places import profile_shape
 from gatescope.browser.runs import run_part
@@ -113,7 +114,8 @@ def _page(
         "schematic": Markup(_template_file("schematic.svg")),
         "inputs": content.inputs_table(sample, genome, evidence),
         "runs_table": content.runs_table(evidence.runs),
-        "quality": content.quality_table(evidence.preflight),
+        "quality": content.quality_table(evidence.preflight, evidence.bias),
+        "preference": Markup(inline_svg(evidence.preference, "preference", "What Tn5 likes to cut")),
         "folds": content.folds_table(evidence.preflight),
         "filters": content.filters_table(evidence.meta),
         "runs": [run_part(run, number) for number, run in enumerate(evidence.runs, 1)],

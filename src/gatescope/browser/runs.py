@@ -23,6 +23,7 @@ _PREDICTORS = {
     "ablated": "same network without memory",
     "kmer": "counts of short words (k-mers)",
     "gc": "GC content alone",
+    "tn5_bias": "what Tn5 likes to cut, alone",
 }
 _METRICS = {"pearson": "Pearson r", "spearman": "Spearman r", "auroc": "AUROC", "auprc": "AUPRC"}
 _BEST_DESIGNS = 3

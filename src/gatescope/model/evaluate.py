@@ -37,6 +37,7 @@ from gatescope.model.network import SEQUENCE, AccessibilityNetwork
 from gatescope.model.persist import load_model, require_store
 from gatescope.model.predict import ContigPrediction, predict_contig
 from gatescope.model.runtime import prepare_torch
+from gatescope.samples import BIAS_TRACK
 from gatescope.stages import STAGE_VERSIONS
 
 log = logging.getLogger(__name__)
@@ -50,6 +51,7 @@ _PREDICTORS = {
     "gc": f"GC share of the bin and {FLANK_BP} bp on either side",
     "kmer": f"gradient boosting on {KMER}-mer counts of the bin alone and with {FLANK_BP} bp on either side, "
     "fitted on the training contigs",
+    BIAS_TRACK: "Tn5's sequence preference alone: its mean over the bin for the state, its sum for the cuts",
 }
 _BINS = (
     "Consecutive, non-overlapping bins of the test contigs; the shorter bin at a contig's end is left out. "
@@ -85,6 +87,8 @@ def evaluate(
     seed: int = 0,
 ) -> pd.DataFrame:
     """Score a run on its test contigs beside baselines, and write its predictions.
+
+    Where the store holds the track of Tn5's sequence preference, that is scored as well, as a control.
 
     Writes `evaluation.tsv`, `evaluation.json`, and for validation and test contigs `predicted_state.bw` and
     `predicted_cuts.bw` (each if the network has that head), with sidecars.
@@ -137,6 +141,8 @@ def evaluate(
         twin = _predict(without.to(device), data, held_out.contigs, both_strands)
         scores |= _score_network("ablated", twin, held_out)
     scores |= _score_baselines(data, fold, held_out, seed)
+    if BIAS_TRACK in data.tracks:
+        scores |= _score_bias(data, held_out)
     for name, path in extra.items():
         scores |= _score_bigwig(name, path, data, held_out)
     _write_tracks(folder, data, predicted, meta)
@@ -254,6 +260,16 @@ def _score_baselines(data: EncodedStore, fold: Fold, held_out: _HeldOut, seed: i
     }
 
 
+def _score_bias(data: EncodedStore, held_out: _HeldOut) -> Scores:
+    """Score what Tn5 likes to cut, as if nothing else decided what is open and where cuts are."""
+    rate = {contig: data.track(contig, BIAS_TRACK) for contig in held_out.contigs}
+    bins, draws = held_out.bins[BIN_BP], held_out.draws[BIN_BP]
+    expected = data.meta["cuts_per_bp"] * bins.sum(rate)
+    scores = _score_bases(BIAS_TRACK, rate, held_out)
+    scores[BIAS_TRACK, BIN_BP] |= score_counts(bins, np.log1p(expected), draws)
+    return scores
+
+
 def _score_bigwig(name: str, path: Path, data: EncodedStore, held_out: _HeldOut) -> Scores:
     """Score a state score per base out of a bigWig."""
     score = {contig: read_bigwig(path, contig) for contig in held_out.contigs}
@@ -290,12 +306,18 @@ def _write_tracks(
             range=limits,
             gaps="missing",
             description=f"{what}, as {meta['run']} predicts it on contigs it was not trained on: "
-            f"{', '.join(values)}.",
+            f"{', '.join(values)}.{_about_bias(target, meta)}",
             aggregation="mean of both strands" if _reads_both_strands(meta) else "none",
             decimals=decimals,
             model_sha256=meta["sha256"],
         )
         write_sidecar(path, info)
+
+
+def _about_bias(target: str, meta: Mapping[str, Any]) -> str:
+    """Say that expected cuts include Tn5's preference, where they do."""
+    is_included = target == "cuts" and meta["network"].get("bias", "none") != "none"
+    return " Tn5's sequence preference is part of it." if is_included else ""
 
 
 def _tabulate(scores: Scores, held_out: _HeldOut) -> pd.DataFrame:

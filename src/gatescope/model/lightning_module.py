@@ -18,7 +18,7 @@ from gatescope.data.sampler import Batch
 from gatescope.data.store import NOT_SCORED
 from gatescope.errors import InputError
 from gatescope.model.loss import prediction_loss
-from gatescope.model.network import AccessibilityNetwork, Outputs
+from gatescope.model.network import AccessibilityNetwork, Outputs, log_bias
 
 log = logging.getLogger(__name__)
 
@@ -75,12 +75,20 @@ class TrainingModule(lightning.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss; the dropout masks depend on (seed, step) alone."""
         dropout = torch.Generator().manual_seed(self.seed * 1_000_003 + self.global_step)
-        outputs = self.network(batch.one_hot, batch.tracks, dropout)
+        outputs = self._expect(batch, dropout)
         return prediction_loss(outputs, batch, self.count_weight)
+
+    def _expect(self, batch: Batch, dropout: torch.Generator | None = None) -> Outputs:
+        """Return what is expected, the bias included: its track, if there is one, stands behind the inputs."""
+        inputs = len(self.network.config.tracks)
+        outputs = self.network(batch.one_hot, batch.tracks[:, :inputs], dropout)
+        if not self.network.config.bias_tracks or outputs.log_cuts is None:
+            return outputs
+        return outputs._replace(log_cuts=outputs.log_cuts + log_bias(batch.tracks[:, inputs]))
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Keep the predictions: the scores are over all windows, not means of batches."""
-        outputs = self.network(batch.one_hot, batch.tracks)
+        outputs = self._expect(batch)
         loss = prediction_loss(outputs, batch, self.count_weight)
         self._valid.append((loss * len(batch.state), batch.cuts, batch.state, outputs))
 

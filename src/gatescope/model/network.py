@@ -5,7 +5,7 @@
 Every LSTM layer is a module of its own with one layer in it: dropout between layers then comes from a seeded
 generator, and `gatescope.trace` finds each layer's input and output without hooks.
 
-Public names: `NetworkConfig`, `AccessibilityNetwork`, `Outputs`.
+Public names: `NetworkConfig`, `AccessibilityNetwork`, `Outputs`, `log_bias`.
 """
 
 import math
@@ -16,10 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from gatescope.errors import InputError
+from gatescope.samples import BIAS_TRACK
 
 #: Inputs a network can read: the sequence, and any track of the encoded store by name.
 SEQUENCE = "sequence"
 TARGETS = ("cuts", "state")
+#: What the count head may be told beforehand: nothing, or Tn5's sequence preference.
+BIASES = ("none", "tn5")
 #: Largest candidate |g| and widest input gate of a cell state at rest before training.
 _RESTING_CANDIDATE, _WIDEST_INPUT_GATE = 0.75, 0.9
 
@@ -47,6 +50,9 @@ class NetworkConfig:
         Shortest and longest half-life of the memory the units start from (log-uniform spectrum).
     resting_memory : float
         |c| at which the cell states rest before training, by bias alone; the units alternate in sign.
+    bias : {"none", "tn5"}
+        With "tn5", the expected cuts are exp(count head) times Tn5's relative cut rate, which the network itself never
+        sees: it learns what the preference leaves to explain.
     recurrence : bool
         False ablates the recurrence: the heads read the stem directly.
     """
@@ -61,6 +67,7 @@ class NetworkConfig:
     direction_dropout: float = 0.5
     half_life_bp: tuple[float, float] = (20.0, 1000.0)
     resting_memory: float = 2.0
+    bias: str = "none"
     recurrence: bool = True
 
     def __post_init__(self) -> None:
@@ -94,11 +101,27 @@ class NetworkConfig:
             )
         if not 0 <= self.resting_memory <= 10:
             raise InputError(f"{self.resting_memory}; wanted 0 to 10", where="models: resting_memory")
+        self._check_bias()
+
+    def _check_bias(self) -> None:
+        if self.bias not in BIASES:
+            raise InputError(f"{self.bias!r}; wanted one of {', '.join(BIASES)}", where="models: bias")
+        if self.bias_tracks and "cuts" not in self.targets:
+            raise InputError(
+                f"{self.bias!r}, but no head for cuts",
+                where="models: bias",
+                remedy="add cuts to targets, or set none",
+            )
 
     @property
     def tracks(self) -> tuple[str, ...]:
         """Names of the input tracks, in the order of the network's channels."""
         return tuple(name for name in self.inputs if name != SEQUENCE)
+
+    @property
+    def bias_tracks(self) -> tuple[str, ...]:
+        """Name of the track that multiplies the expected cuts, or nothing; it is no input of the network."""
+        return (BIAS_TRACK,) if self.bias == "tn5" else ()
 
     @property
     def lookahead_bp(self) -> int:
@@ -109,8 +132,13 @@ class NetworkConfig:
 class Outputs(NamedTuple):
     """What a network predicts per base; None for a head it lacks."""
 
-    log_cuts: Tensor | None  # (N, L), ln of the expected Tn5 cuts per bp
+    log_cuts: Tensor | None  # (N, L), ln of the expected Tn5 cuts per bp, bias aside
     state_logit: Tensor | None  # (N, L), logit of being accessible
+
+
+def log_bias(rate: Tensor) -> Tensor:
+    """Return what a relative cut rate adds to `Outputs.log_cuts`; 0, which stands for no value, adds nothing."""
+    return torch.where(rate > 0, rate, torch.ones_like(rate)).log()
 
 
 class AccessibilityNetwork(nn.Module):

@@ -56,6 +56,7 @@ def predict_contig(
 ) -> ContigPrediction:
     """Predict a whole contig in one pass of each direction.
 
+    Where the network has a bias, expected cuts are the count head's times the bias, as in training.
     With `both_strands`, right for a network that was trained on both, the reverse complement is read as well and
     the two predictions (cuts per bp, probabilities) are averaged. Memory is a few values per base and head; for
     more than one layer, 2 H float values per bp rest in a temporary file.
@@ -64,7 +65,7 @@ def predict_contig(
     ----------
     network : AccessibilityNetwork
     store : Genome
-        Must hold the tracks that the network reads.
+        Must hold the tracks that the network reads, and that of its bias.
     contig : str
     """
     length = store.lengths[contig]
@@ -78,6 +79,9 @@ def predict_contig(
         name: np.mean([scales[name](strand[name]) for strand in strands], axis=0).astype(np.float32)
         for name in strands[0]
     }
+    for name in network.config.bias_tracks:
+        rate = store.track(contig, name)
+        found["cuts"] *= np.where(rate > 0, rate, 1)  # 0 stands for no value
     return ContigPrediction(found.get("cuts"), found.get("state"))
 
 

@@ -223,8 +223,9 @@ def _loaders(
     config: NetworkConfig, data: EncodedStore, fold: Fold, plan: Training, seed: int, epochs_done: int
 ) -> tuple[DataLoader, DataLoader]:
     contigs = _training_contigs(data, fold)
-    batches = TrainingBatches(data, contigs, config.tracks, plan.sampling, plan.batch_size, seed)
-    valid = TiledWindows(data, list(fold.valid), config.tracks, plan.batch_size)
+    tracks = config.tracks + config.bias_tracks
+    batches = TrainingBatches(data, contigs, tracks, plan.sampling, plan.batch_size, seed)
+    valid = TiledWindows(data, list(fold.valid), tracks, plan.batch_size)
     if not len(valid):
         raise InputError(
             f"validation contigs {', '.join(fold.valid)} are shorter than a window ({data.window_bp} bp)",
