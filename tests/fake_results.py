@@ -195,6 +195,7 @@ def _write_model(folder: Path, run: str, targets: tuple[str, ...], rng: np.rando
             "hidden_units": 32,
             "layers": 1,
             "half_life_bp": [2.0, 1000.0],
+            "bias": "none",
             "recurrence": True,
         },
         "lookahead_bp": 7,

@@ -20,6 +20,8 @@ NEEDED = [
     "data/encoded/meta.json",
     "data/encoded/regions.tsv",
     "atac/cuts.bw",
+    "atac/tn5_bias.json",
+    "atac/tn5_bias.svg",
     "boundaries/verdict.json",
     "boundaries/{run}/verdict.json",
     "boundaries/{run}/profile.svg",
@@ -113,6 +115,8 @@ def test_numbers_of_other_files(page):
     for words in (
         "epoch 4 of 5, validation loss 0.260",
         "1,200 of them distinct",
+        "read from 44,177 background cuts",
+        "explains 21.0 % of the variation of cuts on background",
         "84.0%",
         "3.1e-07",
         "0.44 (0.40 to 0.48)",

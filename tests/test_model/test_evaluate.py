@@ -153,6 +153,10 @@ def test_tn5s_preference_is_scored_where_the_store_holds_it(world):
     r = np.corrcoef(np.log1p(observed), np.log1p(world.store.meta["cuts_per_bp"] * expected))[0, 1]
     assert table.loc[("tn5_bias", 200), "pearson"] == pytest.approx(r)
     assert "alone" in found["predictors"]["tn5_bias"]
+    words = (
+        f"in 200-bp bins, r = {r:.3f} with the cuts and AUROC {table.loc[('tn5_bias', 200), 'auroc']:.3f} for"
+    )
+    assert words in found["in_words"]
 
 
 def test_columns_counts_and_base_rate(world):

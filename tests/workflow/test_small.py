@@ -29,6 +29,7 @@ def expected_files():
     """Every file that DESIGN.md section 3 promises, relative to results/planted/."""
     yield from ("data/preflight.json", "data/encoded/meta.json", "data/encoded/regions.tsv", "atac/cuts.bw")
     yield from ("atac/tn5_shift.json", "atac/tn5_shift.svg")
+    yield from (f"atac/tn5_bias.{kind}" for kind in ("bw", "bw.json", "json", "svg"))
     yield from ("atac/cuts.bw.json", "boundaries/verdict.json", "browser/hub.txt", "browser/igv_session.xml")
     yield from ("browser/report.html", "data/simulated/truth/regions.bed")
     for run in RUNS:
@@ -111,6 +112,7 @@ def test_every_job_left_a_log(small_run):
         "simulate",
         "preflight",
         "cuts",
+        "bias",
         "encode",
         "train",
         "evaluate",

@@ -207,7 +207,7 @@ def _choose_contigs(tallies: dict[str, PairTally], held_out: set[str]) -> _Fit:
         f"all contigs: those that no fold tests or validates on hold {cuts:,.0f} background cuts, wanted at "
         f"least {_FEWEST_CUTS:,}. Peaks were never counted, on no contig"
     )
-    log.warning("Tn5 preference: counted on %s", why)
+    log.info("Tn5 preference: counted on %s", why)
     return _Fit(tallies, tuple(tallies), why)
 
 
@@ -252,7 +252,7 @@ def _in_words(found: Mapping[str, tuple[Explained, ...]]) -> str:
 
 def _percent(share: float) -> str:
     """Write a share; a track that does worse than an even rate explains nothing."""
-    return f"{share:.1%}".replace("%", " %") if share > 0 else "nothing"
+    return f"{share:.1%}" if share > 0 else "nothing"
 
 
 def _write_track(path: Path, inputs: _Inputs, model: Tn5Model, mean_rate: float, fit: _Fit) -> None:

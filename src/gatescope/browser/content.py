@@ -120,7 +120,7 @@ def runs_table(runs: Sequence[RunEvidence]) -> Table:
             (
                 run.name,
                 _words(network["inputs"]),
-                _words(network["targets"]),
+                _words(network["targets"]) + _given(network["bias"]),
                 units if network["layers"] == 1 else f"{units}, {network['layers']} layers",
                 f"{run.model['lookahead_bp']} bp",
                 name_list(fold["test"]),
@@ -196,6 +196,7 @@ def files_table() -> Table:
                 "track hub for the UCSC browser: put the results folder on a public https address first",
             ),
             ("trace/", "gate tracks (bigWig), each with a .json that states unit, direction and range"),
+            ("atac/", "measured cuts (cuts.bw), and what Tn5 likes to cut (tn5_bias.bw), as bigWig"),
             ("model/", "weights, learning curve, scores and predictions of every run"),
             ("boundaries/", "profiles, tables of all units and verdicts"),
             ("design/", "designed sequences (FASTA) with predicted and measured retention"),
@@ -223,6 +224,10 @@ def _atac(atac: Record) -> tuple[str, str]:
     if atac["reads"] is not None:
         words.append(f"one per read: {atac['reads']:,} reads ({atac['kind']})")
     return cuts, "; ".join(words) or "counted before, from a bigWig"
+
+
+def _given(bias: str) -> str:
+    return "" if bias == "none" else " (given what Tn5 likes to cut)"
 
 
 def _share(value: float) -> str:

@@ -1,7 +1,7 @@
 """Does the network earn its keep? Paired gains over simpler predictors, and the verdict on its recurrence.
 
 Public names: `Scores`, `BIN_BP`, `LITTLE_GAIN`, `gain_over`, `gains_of_model`, `judge_recurrence`,
-`compare_in_words`.
+`compare_in_words`, `bias_in_words`.
 """
 
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from gatescope.model.metrics import FEWEST_BLOCKS, METRICS, MISSING, Estimate, paired_difference
+from gatescope.samples import BIAS_TRACK
 
 #: Bins that predictors are compared in.
 BIN_BP = 200
@@ -70,6 +71,18 @@ def compare_in_words(scores: Scores, metric: str, run: str) -> str:
     if not np.isnan(recurrence.value):
         added = f"The recurrence adds {_in_words(recurrence, metric)}: {_verdict(recurrence)}"
     return f"{run} {_beside_kmer(scores, metric)}. {added}."
+
+
+def bias_in_words(scores: Scores) -> str:
+    """Say how far Tn5's sequence preference alone gets; nothing where it was not scored."""
+    found = scores.get((BIAS_TRACK, BIN_BP))
+    if found is None:
+        return ""
+    r, auroc = (found.get(metric, MISSING).value for metric in ("pearson", "auroc"))
+    counts = "" if np.isnan(r) else f" r = {r:.3f} with the cuts"
+    state = "" if np.isnan(auroc) else f" AUROC {auroc:.3f} for the state (0.5 is guessing)"
+    told = " and".join(filter(None, (counts, state))) or " nothing that can be scored"
+    return f"What Tn5 likes to cut gives, alone and in {BIN_BP}-bp bins,{told}."
 
 
 def _as_json(name: str, estimate: Estimate) -> dict[str, float | None]:

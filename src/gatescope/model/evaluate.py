@@ -22,7 +22,14 @@ from gatescope.files import write_json, write_table
 from gatescope.genome.folds import Fold
 from gatescope.genome.sequence import UNKNOWN
 from gatescope.model.baselines import FLANK_BP, KMER, fit_kmer_boosting, gc_of_bins
-from gatescope.model.comparison import BIN_BP, Scores, compare_in_words, gains_of_model, judge_recurrence
+from gatescope.model.comparison import (
+    BIN_BP,
+    Scores,
+    bias_in_words,
+    compare_in_words,
+    gains_of_model,
+    judge_recurrence,
+)
 from gatescope.model.metrics import (
     FEWEST_BLOCKS,
     METRICS,
@@ -362,7 +369,7 @@ def _summarise(
         "intervals": _INTERVALS,
         "differences": gains_of_model(scores),
         "recurrence": judge_recurrence(scores, metric),
-        "in_words": compare_in_words(scores, metric, meta["run"]),
+        "in_words": f"{compare_in_words(scores, metric, meta['run'])} {bias_in_words(scores)}".rstrip(),
     }
 
 
