@@ -216,15 +216,14 @@ def _compare(inputs: _Inputs, fit: _Fit, model: Tn5Model) -> tuple[dict[str, tup
     sums = {place: np.zeros((len(BINS_BP), 6)) for place in _PLACES}
     rates, bases = 0.0, 0
     for name, contig in inputs:
-        rate = model.relative_rate(contig.codes)
         background = contig.places["background"]
-        rates, bases = rates + float(rate[background].sum(dtype=np.float64)), bases + int(background.sum())
-        other = fit.model(without=name) if name in fit.contigs else model
-        if other is None:
-            continue
-        rate = rate if other is model else other.relative_rate(contig.codes)
-        for place, mask in contig.places.items():
-            sums[place] += compare_counts(contig.cuts, rate, mask)
+        bases += int(background.sum())
+        for piece, rate in model.rates(contig.codes):
+            rates += float(rate[background[piece]].sum(dtype=np.float64))
+        other = fit.model(without=name)
+        for piece, rate in other.rates(contig.codes) if other else ():
+            for place, mask in contig.places.items():
+                sums[place] += compare_counts(contig.cuts[piece], rate, mask[piece])
     return {place: tuple(explain(each)) for place, each in sums.items()}, rates / bases
 
 
@@ -260,8 +259,9 @@ def _write_track(path: Path, inputs: _Inputs, model: Tn5Model, mean_rate: float,
     with BigWigWriter(path, inputs.lengths) as writer:
         for contig in inputs.lengths:
             codes = inputs.genome.codes(contig)
-            steps = np.rint(np.log(model.relative_rate(codes) / mean_rate) / _STEP)
-            writer.add(contig, 0, np.where(codes == UNKNOWN, np.nan, np.exp(steps * _STEP)))
+            for piece, rate in model.rates(codes):
+                rounded = np.exp(_STEP * np.rint(np.log(rate / mean_rate) / _STEP))
+                writer.add(contig, piece.start, np.where(codes[piece] == UNKNOWN, np.nan, rounded))
     info = TrackInfo(
         track=BIAS_TRACK,
         unit="relative cut rate",

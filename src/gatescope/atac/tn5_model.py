@@ -93,8 +93,8 @@ class Tn5Model:
     log_ratio: NDArray[np.float64]
     base_ratio: NDArray[np.float64]
 
-    def relative_rate(self, codes: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return the relative cut rate at each base of a contig.
+    def rates(self, codes: NDArray[np.uint8]) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+        """Yield the relative cut rate at each base of a contig, in pieces of `PIECE_BP`.
 
         Pairs with an unknown base, or beyond the contig's ends, tell nothing, so an unknown base gets a value as
         well. Rates lie between 0.01 and 100.
@@ -104,19 +104,18 @@ class Tn5Model:
         codes : numpy.ndarray
             (L,) uint8.
 
-        Returns
-        -------
-        numpy.ndarray
-            (L,) float32; around 1 over the background that the model was fitted on.
+        Yields
+        ------
+        (slice, numpy.ndarray)
+            The piece, and its rates, (n,) float32; around 1 over the background that the model was fitted on.
         """
         table = np.hstack([self.log_ratio, np.zeros((len(self.log_ratio), 1))])
-        rate = np.empty(len(codes), np.float32)
         for piece in _pieces(len(codes)):
             pairs = _pairs(codes, piece)
             n = piece.stop - piece.start
             logarithm = sum(terms[pairs[k : k + n]] for k, terms in enumerate(table))
-            rate[piece] = np.exp(np.clip(logarithm, -np.log(_LARGEST_FOLD), np.log(_LARGEST_FOLD)))
-        return rate
+            fold = np.exp(np.clip(logarithm, -np.log(_LARGEST_FOLD), np.log(_LARGEST_FOLD)))
+            yield piece, fold.astype(np.float32)
 
 
 def tally_pairs(
