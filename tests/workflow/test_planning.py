@@ -49,6 +49,20 @@ def test_predictions_follow_the_targets(tmp_path):
         assert len(shown) == 4 and not any("counter.f1.1/predicted_state" in name for name in shown)
 
 
+@pytest.mark.parametrize("bias", ["none", "tn5"])
+def test_the_preference_is_encoded_where_a_model_asks_for_it(tmp_path, bias):
+    overlay = tmp_path / "bias.yaml"
+    overlay.write_text(yaml.safe_dump({"models": {"dna": {"bias": bias}}}))
+    done = make_small(tmp_path / "small", overlay).run("--dry-run")
+    assert done.returncode == 0, done.stdout
+    jobs = planned(done.stdout)
+    ((encoded, _),), ((reported, _),) = jobs["encode"], jobs["report"]
+    track = "results/planted/atac/tn5_bias.bw"
+    assert ({track, f"{track}.json"} <= encoded) is (bias == "tn5")
+    assert ("tn5_bias=" in done.stdout) is (bias == "tn5")
+    assert "results/planted/atac/tn5_bias.json" in reported
+
+
 def test_a_sidecar_is_an_input_of_what_reads_it(tmp_path):
     inputs = make_tiny_inputs(tmp_path / "tiny")
     (inputs.folder / "track.bw.json").write_text('{"gaps": "zero"}')

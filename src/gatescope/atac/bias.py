@@ -1,6 +1,6 @@
 """How much of the signal is Tn5's taste, not open chromatin? Its sequence preference as a track, from background alone.
 
-Public names: `bias`, `BIAS_TRACK`, `MARGIN_BP`.
+Public names: `bias`, `MARGIN_BP`.
 """
 
 import logging
