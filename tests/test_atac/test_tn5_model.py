@@ -50,6 +50,15 @@ def test_recovers_a_known_preference(known):
     assert np.std(difference) < 0.06 < 0.6 < np.std(log_rate)
 
 
+def test_the_outermost_bases_count_like_any_other(known):
+    codes, _ = known
+    liked = (np.roll(codes, REACH_BP) == 2).astype(float) + (np.roll(codes, -REACH_BP) == 1)
+    tally = tally_pairs(codes, 3.0**liked, np.ones(len(codes), bool))
+    found = np.log(relative_rate(fit_model(tally), codes))[50:-50]
+    more = [found[liked[50:-50] == n].mean() for n in (0, 1, 2)]
+    assert np.diff(more) == pytest.approx([np.log(3)] * 2, abs=0.05)
+
+
 def test_how_open_a_region_is_is_no_preference(known):
     """Cuts on AT-rich stretches that are ten times as open, without any preference: density must not become taste."""
     codes, _ = known
