@@ -30,7 +30,7 @@ from gatescope.files import file_hash, write_json
 from gatescope.genome.contigs import kept_lengths
 from gatescope.genome.fasta import Genome
 from gatescope.genome.folds import read_folds
-from gatescope.genome.regions import read_regions
+from gatescope.genome.regions import ExclusionLists, list_exclusions, read_exclusion_lists, read_regions
 from gatescope.genome.sequence import ALPHABET, UNKNOWN
 from gatescope.samples import BIAS_TRACK
 from gatescope.stages import STAGE_VERSIONS
@@ -109,8 +109,8 @@ def bias(
     peaks: Path | str,
     output: Path | str,
     *,
-    folds: Mapping[str, Any],
-    exclusion_list: Path | str | None = None,
+    folds: Any,
+    exclusion_list: ExclusionLists = None,
     exclude_contigs: Iterable[str] = (),
 ) -> None:
     """Write the relative cut rate that Tn5's sequence preference alone gives each base.
@@ -128,10 +128,10 @@ def bias(
         BED3+ or narrowPeak; the model never sees them, nor what lies within `MARGIN_BP`.
     output : path
         bigWig to write, ``.bw``: mean 1 over the background, a gap at unknown bases.
-    folds : mapping
-        Fold name -> ``{"test": [contigs], "valid": [contigs]}``. Contigs that are training contigs in every fold are
-        counted; where these hold too few background cuts, or no contig is such, all are.
-    exclusion_list : path, optional
+    folds : any
+        As `gatescope.genome.folds.read_folds` takes it. Contigs that no fold tests or validates on are counted; where
+        these hold too few background cuts, or no contig is such, all are.
+    exclusion_list : path or paths, optional
         BED of regions that are not counted.
     exclude_contigs : iterable of str
         Contigs to leave out.
@@ -156,9 +156,9 @@ def bias(
     found, mean_rate = _compare(inputs, fit, model)
     sentence = _in_words(found)
     _write_track(target, inputs, model, mean_rate, fit)
-    write_json(
-        target.with_suffix(".json"), _describe(inputs, fit, model, mean_rate, found, sentence, genome, peaks)
-    )
+    sources = {"genome": genome, "cuts": cuts, "peaks": peaks, **list_exclusions(exclusion_list)}
+    content = {"sentence": sentence, **_describe(fit, model, mean_rate, found), "inputs": _hashes(sources)}
+    write_json(target.with_suffix(".json"), content)
     draw_bias(model, found, f"{fit.counted.cuts:,.0f} background cuts", sentence, target.with_suffix(".svg"))
     log.info("%s", sentence)
 
@@ -174,7 +174,7 @@ def _open_inputs(
     genome: Path | str,
     cuts: Path | str,
     peaks: Path | str,
-    exclusion_list: Path | str | None,
+    exclusion_list: ExclusionLists,
     exclude_contigs: tuple[str, ...],
 ) -> _Inputs:
     """Read the tables, and check that the files fit each other."""
@@ -182,10 +182,7 @@ def _open_inputs(
     lengths = kept_lengths(sequence.lengths, exclude_contigs)
     check_bigwig_contigs(cuts, lengths, genome)
     regions = read_regions(peaks, lengths, Path(genome).name, exclude_contigs)
-    excluded = regions.iloc[:0]
-    # a list may well name excluded contigs only, such as the mitochondrion
-    if exclusion_list is not None and set(read_regions(exclusion_list)["chrom"]) - set(exclude_contigs):
-        excluded = read_regions(exclusion_list, lengths, Path(genome).name, exclude_contigs)
+    excluded = read_exclusion_lists(exclusion_list, lengths, Path(genome).name, exclude_contigs)
     return _Inputs(sequence, Path(cuts), lengths, regions, excluded)
 
 
@@ -279,21 +276,12 @@ def _write_track(path: Path, inputs: _Inputs, model: Tn5Model, mean_rate: float,
 
 
 def _describe(
-    inputs: _Inputs,
-    fit: _Fit,
-    model: Tn5Model,
-    mean_rate: float,
-    found: Mapping[str, tuple[Explained, ...]],
-    sentence: str,
-    genome: Path | str,
-    peaks: Path | str,
+    fit: _Fit, model: Tn5Model, mean_rate: float, found: Mapping[str, tuple[Explained, ...]]
 ) -> dict[str, Any]:
-    """Return the content of the JSON file: what was found, then the model."""
+    """Return what the JSON file says: what was found, then the model."""
     pairs = [first + second for first in ALPHABET for second in ALPHABET]
     offsets = range(-REACH_BP, REACH_BP)
-    sources = {"genome": genome, "cuts": inputs.cuts, "peaks": peaks}
     return {
-        "sentence": sentence,
         "stage_version": STAGE_VERSIONS["bias"],
         "explained": {place: [row.as_json() for row in rows] for place, rows in found.items()},
         "places": _PLACES,
@@ -315,7 +303,9 @@ def _describe(
                 for offset, row in zip(offsets, model.log_ratio, strict=True)
             },
         },
-        "inputs": {
-            role: {"path": Path(path).name, "sha256": file_hash(path)} for role, path in sources.items()
-        },
     }
+
+
+def _hashes(sources: Mapping[str, Path | str]) -> dict[str, dict[str, str]]:
+    """Return name and hash of each file; no folder, so that equal inputs give equal bytes anywhere."""
+    return {role: {"path": Path(path).name, "sha256": file_hash(path)} for role, path in sources.items()}
