@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 
 #: Peaks end where the caller says; bases this close to one are no background.
 MARGIN_BP = 200
-#: A model of fewer cuts is poor (docs/adr/0008): below this, held-out contigs are counted as well.
+#: A model of fewer cuts is poor (docs/adr/0009): below this, held-out contigs are counted as well.
 _FEWEST_CUTS = 5_000
 #: Shares below this are called "hardly anything".
 _HARDLY = 0.05

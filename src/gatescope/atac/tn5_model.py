@@ -10,7 +10,7 @@ Public names: `REACH_BP`, `PIECE_BP`, `MOST_CUTS_PER_BP`, `PairTally`, `Tn5Model
 References
 ----------
 Bentsen et al. 2020 (TOBIAS: weights of base pairs within 12 bp of a cut, background counted 100 bp beside the cuts).
-``docs/adr/0008`` compares this form with others.
+``docs/adr/0009`` compares this form with others.
 """
 
 from collections.abc import Iterator
