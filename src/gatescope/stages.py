@@ -8,11 +8,11 @@ Public names: `STAGE_VERSIONS`.
 STAGE_VERSIONS: dict[str, int] = {
     "fetch": 1,  # raising it downloads everything again
     "simulate": 2,
-    "preflight": 4,
+    "preflight": 5,
     "cuts": 3,
     "peaks": 1,
-    "encode": 2,
-    "train": 2,
+    "encode": 3,
+    "train": 3,
     "evaluate": 2,
     "trace": 3,
     "audit": 1,
@@ -21,5 +21,5 @@ STAGE_VERSIONS: dict[str, int] = {
     "verdict": 1,
     "design": 1,
     "hub": 2,
-    "report": 3,
+    "report": 4,
 }

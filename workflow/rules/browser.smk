@@ -45,6 +45,7 @@ rule report:
         preflight="results/{sample}/data/preflight.json",
         cuts="results/{sample}/atac/cuts.bw",
         store="results/{sample}/data/encoded",
+        funnel="results/{sample}/data/regions_funnel.svg",
         tracks=browser_tracks,
         tables=report_tables,
         verdict="results/{sample}/boundaries/verdict.json",

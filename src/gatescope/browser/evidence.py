@@ -83,10 +83,11 @@ class RunEvidence:
 
 @dataclass(frozen=True)
 class SampleEvidence:
-    """Hold what the files say about the sample and all its runs."""
+    """Hold what the files say about the sample and all its runs; `funnel` is the path of the figure."""
 
     preflight: Record
     meta: Record
+    funnel: Path
     verdict: Record
     runs: tuple[RunEvidence, ...]
 
@@ -108,6 +109,7 @@ def read_evidence(results: Path, runs: Sequence[str]) -> SampleEvidence:
     return SampleEvidence(
         preflight=read_record(results / "data" / "preflight.json"),
         meta=read_record(results / "data" / "encoded" / "meta.json"),
+        funnel=results / "data" / "regions_funnel.svg",
         verdict=read_record(results / "boundaries" / "verdict.json"),
         runs=tuple(_read_run(results, run) for run in runs),
     )

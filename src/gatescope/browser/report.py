@@ -16,6 +16,7 @@ from markupsafe import Markup
 
 from gatescope import __version__
 from gatescope.browser import content
+from gatescope.browser.charts import inline_svg
 from gatescope.browser.evidence import SampleEvidence, read_evidence
 from gatescope.browser.places import profile_shape
 from gatescope.browser.runs import run_part
@@ -116,6 +117,7 @@ def _page(
         "quality": content.quality_table(evidence.preflight),
         "folds": content.folds_table(evidence.preflight),
         "filters": content.filters_table(evidence.meta),
+        "funnel": Markup(inline_svg(evidence.funnel, "funnel", "Peaks and background windows at each step")),
         "runs": [run_part(run, number) for number, run in enumerate(evidence.runs, 1)],
         "places": content.places_table(view.places, profile_shape(evidence.runs[0].verdict)),
         "view_run": view.run,
