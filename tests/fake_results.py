@@ -148,13 +148,28 @@ def _write_store(results: Path, sequence: dict[str, str], cuts: dict[str, np.nda
             "peaks": {"path": "peaks <b>&.narrowPeak", "sha256": "c" * 64},
         },
         "filters": [
-            {"step": "peaks merged", "kept": 8, "dropped": 2, "why": "overlap another peak"},
-            {"step": "exclusion list", "kept": 8, "dropped": 1, "why": "touch an excluded region"},
+            {
+                "of": "peaks",
+                "step": "peaks merged",
+                "kept": 8,
+                "dropped": 2,
+                "why": "overlap another",
+                "note": "",
+            },
+            {
+                "of": "peaks",
+                "step": "contig ends",
+                "kept": 8,
+                "dropped": 0,
+                "why": "short",
+                "note": "1 moved",
+            },
         ],
         "seed": 1,
     }
     regions = pd.concat([peaks, background], ignore_index=True)
     write_store(results / "data" / "encoded", arrays, regions, meta)
+    (results / "data" / "regions_funnel.svg").write_bytes(_profile_svg())
 
 
 def _write_truth(results: Path, rng: np.random.Generator) -> None:

@@ -8,12 +8,12 @@ Public names: `STAGE_VERSIONS`.
 STAGE_VERSIONS: dict[str, int] = {
     "fetch": 1,  # raising it downloads everything again
     "simulate": 2,
-    "preflight": 4,
+    "preflight": 5,
     "cuts": 3,
     "peaks": 1,
     "bias": 1,
-    "encode": 2,
-    "train": 3,
+    "encode": 3,
+    "train": 4,
     "evaluate": 3,
     "trace": 3,
     "audit": 1,
@@ -22,5 +22,5 @@ STAGE_VERSIONS: dict[str, int] = {
     "verdict": 1,
     "design": 1,
     "hub": 2,
-    "report": 4,
+    "report": 5,
 }

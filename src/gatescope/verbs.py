@@ -315,8 +315,26 @@ VERBS: dict[str, Verb] = {
             _WINDOW_BP,
             _number("--background-ratio", "background windows per peak", float),
             _MAX_UNKNOWN_FRACTION,
+            _number(
+                "--outlier-ratio",
+                "windows with more cuts than this many times the 99th percentile of peaks are dropped; 0 keeps all",
+                float,
+                default=2.0,
+            ),
+            _option(
+                "--near-duplicates",
+                "near-copies of held-out windows on training contigs: report them, have training pass over them, "
+                "or do not look",
+                choices=("report", "drop", "skip"),
+                default="report",
+            ),
             _SEED,
             _OUTPUT_FOLDER,
+            _folder(
+                "--reports",
+                "folder for regions_funnel.tsv and .svg (what was dropped, and why) and near_duplicates.tsv",
+                default=None,
+            ),
         ),
     ),
     "train": Verb(

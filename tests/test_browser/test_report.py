@@ -19,6 +19,7 @@ NEEDED = [
     "data/preflight.json",
     "data/encoded/meta.json",
     "data/encoded/regions.tsv",
+    "data/regions_funnel.svg",
     "atac/cuts.bw",
     "atac/tn5_bias.json",
     "atac/tn5_bias.svg",

@@ -177,6 +177,10 @@ def test_defaults_are_those_of_the_code(section, kind):
         ({"models": {"a": {"training": {"epoch": 3}}}}, "models.a.training.epoch: unknown key; did you mean"),
         ({"runs": {"models": ["a"], "folds": []}}, "config: runs.folds: got []; wanted:"),
         ({"windows": {"background_ratio": -1}}, "config: windows.background_ratio: -1 is less than"),
+        (
+            {"windows": {"outlier_ratio": 0.5}},
+            "config: windows.outlier_ratio: got 0.5; wanted: Windows with more cuts",
+        ),
     ],
 )
 def test_schema_errors_are_one_line_that_names_the_key(change, line):

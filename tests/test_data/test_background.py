@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import ks_2samp
 
-from gatescope.data.background import match_gc, tile_background
+from gatescope.data.background import match_background, tile_background
 
 
 def gc_bin(value):
@@ -18,7 +18,8 @@ def gc_bin(value):
 def match(peaks, candidates, ratio, rng, is_second_choice=None):
     candidates = np.asarray(candidates, float)
     is_second_choice = np.zeros(candidates.size, bool) if is_second_choice is None else is_second_choice
-    return match_gc(np.asarray(peaks, float), candidates, is_second_choice, ratio, rng)
+    peaks = np.asarray(peaks, float)
+    return match_background(peaks[:, None], candidates[:, None], is_second_choice, ratio, rng)
 
 
 @pytest.mark.parametrize("window_bp", [50, 53, 5])
@@ -60,7 +61,7 @@ def test_histograms_are_equal_where_candidates_abound():
     found = match(peaks, candidates, 2.0, rng)
     counted = Counter(gc_bin(gc) for gc in candidates[found.chosen])
     assert counted == {index: 2 * count for index, count in Counter(gc_bin(gc) for gc in peaks).items()}
-    assert found.substituted == 0 and found.wanted == 600 and found.ks_p > 0.05
+    assert found.substituted == 0 and found.wanted == 600 and found.ks_p[0] > 0.05
 
 
 def test_a_bin_that_runs_out_borrows_from_its_neighbours_only():
@@ -78,8 +79,35 @@ def test_matching_repairs_a_trend_that_chance_would_not():
     candidates = rng.uniform(0.3, 0.7, 3000)
     peaks = rng.triangular(0.35, 0.6, 0.65, 300)
     found = match(peaks, candidates, 1.0, rng)
-    assert found.ks_p > 0.05
+    assert found.ks_p[0] > 0.05
     assert ks_2samp(peaks, rng.choice(candidates, 300, replace=False)).pvalue < 1e-6
+
+
+def test_two_features_are_matched_together():
+    """Peaks are GC-rich and mappable or GC-poor and not; matching one feature at a time would mix them."""
+    rng = np.random.default_rng(4)
+    rich = rng.random(200) < 0.5
+    peaks = np.column_stack([np.where(rich, 0.65, 0.35), np.where(rich, 1.0, 0.55)])
+    candidates = np.column_stack([rng.choice([0.35, 0.65], 5_000), rng.choice([0.55, 1.0], 5_000)])
+    found = match_background(peaks, candidates, np.zeros(5_000, bool), 1.0, rng)
+    wanted = Counter(map(tuple, peaks))
+    assert Counter(map(tuple, candidates[found.chosen])) == wanted and len(wanted) == 2
+    assert found.ks_p == (1.0, 1.0) and found.substituted == 0
+
+
+def test_what_a_bin_lacks_comes_from_the_nearest_in_both_features():
+    peaks = np.array([[0.51, 0.55]] * 4)
+    steps = [(0.51, 0.55), (0.51, 0.65), (0.53, 0.55), (0.53, 0.65), (0.55, 0.55), (0.57, 0.55), (0.51, 0.85)]
+    candidates = np.array(steps)
+    found = match_background(peaks, candidates, np.zeros(7, bool), 1.0, np.random.default_rng(0))
+    assert found.chosen.tolist() == [0, 1, 2, 3] and found.substituted == 3
+    # of equally near ones, those of the same GC content
+    two = match_background(peaks[:2], candidates[[0, 2, 1]], np.zeros(3, bool), 1.0, np.random.default_rng(0))
+    assert two.chosen.tolist() == [0, 2]
+    more = match_background(
+        np.repeat(peaks, 3, 0), candidates, np.zeros(7, bool), 1.0, np.random.default_rng(0)
+    )
+    assert more.chosen.tolist() == [0, 1, 2, 3, 4] and more.wanted == 12
 
 
 @settings(max_examples=60, deadline=None)

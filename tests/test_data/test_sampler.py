@@ -17,8 +17,8 @@ def store(tmp_path):
     return make_store(tmp_path / "store")
 
 
-def batches(store, seed=1, contigs=("one", "two"), **sampling):
-    return TrainingBatches(store, list(contigs), ("cuts",), Sampling(**sampling), 6, seed)
+def batches(store, seed=1, contigs=("one", "two"), copies=None, **sampling):
+    return TrainingBatches(store, list(contigs), ("cuts",), Sampling(**sampling), 6, seed, copies)
 
 
 def same(a, b):
@@ -138,3 +138,28 @@ def test_an_unknown_track_and_short_contigs_are_refused(store):
     store.meta["window_bp"] = 100_000
     with pytest.raises(InputError, match="no training contig"):
         batches(store)
+
+
+def test_copies_of_held_out_windows_are_not_scored_on_either_strand(store):
+    """The same windows as without them, but for the state of just these bases."""
+    copies = {"one": np.array([[700, 950], [1_400, 1_401]]), "two": np.array([[0, 300]])}
+    hidden = {name: np.asarray(store.state(name)).copy() for name in ("one", "two")}
+    for contig, stretches in copies.items():
+        for start, end in stretches:
+            hidden[contig][start:end] = 255
+    plain, masked = batches(store), batches(store, copies=copies)
+    places = []
+    plain.cut = lambda found: places.extend(found)
+    for index in range(20):
+        plain[index]
+    rows = [row for index in range(20) for row in masked[index].state.numpy()]
+    changed = 0
+    for (contig, start, is_reverse), row in zip(places, rows, strict=True):
+        wanted = hidden[contig][start : start + 500][:: -1 if is_reverse else 1]
+        np.testing.assert_array_equal(row, wanted)
+        changed += (
+            wanted != np.asarray(store.state(contig))[start : start + 500][:: -1 if is_reverse else 1]
+        ).any()
+    assert changed > 5 and {place[2] for place in places} == {False, True}
+    for before, after in zip(batches(store)[0][:3], masked[0][:3], strict=True):
+        assert torch.equal(before, after)

@@ -46,6 +46,7 @@ rule report:
         cuts="results/{sample}/atac/cuts.bw",
         bias=multiext("results/{sample}/atac/tn5_bias", ".json", ".svg"),
         store="results/{sample}/data/encoded",
+        funnel="results/{sample}/data/regions_funnel.svg",
         tracks=browser_tracks,
         tables=report_tables,
         verdict="results/{sample}/boundaries/verdict.json",

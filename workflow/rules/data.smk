@@ -147,7 +147,9 @@ rule encode:
         exclusion_list=sample_file("exclusion_list"),
         tracks=encoded_track_files,
     output:
-        directory("results/{sample}/data/encoded"),
+        store=directory("results/{sample}/data/encoded"),
+        funnel=multiext("results/{sample}/data/regions_funnel", ".tsv", ".svg"),
+        near_duplicates="results/{sample}/data/near_duplicates.tsv",
     log:
         "logs/encode/{sample}.log",
     benchmark:
@@ -165,6 +167,9 @@ rule encode:
         window_bp=config["windows"]["window_bp"],
         background_ratio=config["windows"]["background_ratio"],
         max_unknown_fraction=config["windows"]["max_unknown_fraction"],
+        outlier_ratio=config["windows"]["outlier_ratio"],
+        near_duplicates=config["windows"]["near_duplicates"],
+        reports=subpath(output.near_duplicates, parent=True),
         seed=config["seed"],
         stage_version=STAGE_VERSIONS["encode"],
     shell:
@@ -180,7 +185,10 @@ rule encode:
             --window-bp {params.window_bp:q} \
             --background-ratio {params.background_ratio:q} \
             --max-unknown-fraction {params.max_unknown_fraction:q} \
+            --outlier-ratio {params.outlier_ratio:q} \
+            --near-duplicates {params.near_duplicates:q} \
             --seed {params.seed:q} \
-            --output {output:q} \
+            --output {output.store:q} \
+            --reports {params.reports:q} \
             --log {log:q}
         """

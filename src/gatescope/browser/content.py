@@ -139,9 +139,15 @@ def runs_table(runs: Sequence[RunEvidence]) -> Table:
 def filters_table(meta: Record) -> Table:
     """Say what every step kept and dropped."""
     rows = [
-        (step["step"], f"{step['kept']:,}", f"{step['dropped']:,}", step["why"]) for step in meta["filters"]
+        (step["step"], step["of"], f"{step['kept']:,}", f"{step['dropped']:,}", _why(step))
+        for step in meta["filters"]
     ]
-    return Table(("step", "kept", "left out", "why left out"), rows)
+    return Table(("step", "of", "kept", "left out", "why left out"), rows)
+
+
+def _why(step: Record) -> str:
+    """Say why a step left something out, if it did, and what else there is to know."""
+    return "; ".join(filter(None, [step["why"] if step["dropped"] else "", step["note"]]))
 
 
 def places_table(places: Sequence[Place], shape: ProfileShape) -> Table:

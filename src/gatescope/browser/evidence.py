@@ -83,12 +83,13 @@ class RunEvidence:
 
 @dataclass(frozen=True)
 class SampleEvidence:
-    """Hold what the files say about the sample and all its runs; `preference` is the path of Tn5's figure."""
+    """Hold what the files say about the sample and all its runs; `preference` and `funnel` are paths of figures."""
 
     preflight: Record
     bias: Record
     preference: Path
     meta: Record
+    funnel: Path
     verdict: Record
     runs: tuple[RunEvidence, ...]
 
@@ -112,6 +113,7 @@ def read_evidence(results: Path, runs: Sequence[str]) -> SampleEvidence:
         bias=read_record(results / "atac" / "tn5_bias.json"),
         preference=results / "atac" / "tn5_bias.svg",
         meta=read_record(results / "data" / "encoded" / "meta.json"),
+        funnel=results / "data" / "regions_funnel.svg",
         verdict=read_record(results / "boundaries" / "verdict.json"),
         runs=tuple(_read_run(results, run) for run in runs),
     )

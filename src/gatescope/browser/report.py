@@ -118,6 +118,7 @@ def _page(
         "preference": Markup(inline_svg(evidence.preference, "preference", "What Tn5 likes to cut")),
         "folds": content.folds_table(evidence.preflight),
         "filters": content.filters_table(evidence.meta),
+        "funnel": Markup(inline_svg(evidence.funnel, "funnel", "Peaks and background windows at each step")),
         "runs": [run_part(run, number) for number, run in enumerate(evidence.runs, 1)],
         "places": content.places_table(view.places, profile_shape(evidence.runs[0].verdict)),
         "view_run": view.run,

@@ -1,12 +1,15 @@
-"""Which windows stand for closed chromatin? Tiles outside peaks whose GC content is that of the peaks.
+"""Which windows stand for closed chromatin? Tiles outside peaks that look like peaks in what is no grammar.
 
-Without matching, a network can tell peaks from the rest of the genome by GC content alone.
+Without matching, a network can tell peaks from the rest of the genome by GC content alone, or by how many reads
+can be mapped there.
 
-Public names: `GcMatch`, `tile_background`, `match_gc`.
+Public names: `Match`, `tile_background`, `match_background`.
 """
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -16,6 +19,9 @@ from scipy.stats import ks_2samp
 from gatescope.genome.sequence import UNKNOWN
 
 GC_BINS = 50  # 2 % wide
+#: Where bins of mean mappability begin, after the one at 0: most windows lie near 1, and there bins are narrow.
+MAPPABILITY_EDGES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.995)
+_BINS = (GC_BINS, len(MAPPABILITY_EDGES) + 1)
 #: How many bins away a substitute may lie: a missing window does less harm than one of another GC content.
 _REACH = 2
 #: Each contig is tiled this many times: GC-rich windows are rare, and a tile that a peak clips is lost.
@@ -23,7 +29,7 @@ _SHIFTS = 8
 
 
 @dataclass(frozen=True)
-class GcMatch:
+class Match:
     """Say which candidates were chosen, and how well they match.
 
     Attributes
@@ -31,13 +37,13 @@ class GcMatch:
     chosen : ndarray, shape (n,), int64
         Indices of the chosen candidates, ascending.
     wanted : int
-        How many were asked for; fewer are chosen where the genome has no more of that GC content.
+        How many were asked for; fewer are chosen where the genome has no more that match.
     second_choices : int
         How many are second choices.
     substituted : int
-        How many come from a neighbouring GC bin because their own had run out.
-    ks_p : float
-        P value of the two-sample Kolmogorov-Smirnov test between the GC of peaks and of the chosen (1 when
+        How many come from a neighbouring bin because their own had run out.
+    ks_p : tuple of float
+        For each feature, P value of the two-sample Kolmogorov-Smirnov test between peaks and the chosen (1 when
         none was wanted).
     """
 
@@ -45,10 +51,15 @@ class GcMatch:
     wanted: int
     second_choices: int
     substituted: int
-    ks_p: float
+    ks_p: tuple[float, ...]
 
 
-def tile_background(codes: NDArray[np.uint8], avoid: NDArray[np.bool_], window_bp: int) -> pd.DataFrame:
+def tile_background(
+    codes: NDArray[np.uint8],
+    avoid: NDArray[np.bool_],
+    window_bp: int,
+    values: Mapping[str, NDArray[np.float32]] | None = None,
+) -> pd.DataFrame:
     """Cut a contig into consecutive windows, once from its left end and again shifted, and describe each.
 
     Parameters
@@ -59,55 +70,65 @@ def tile_background(codes: NDArray[np.uint8], avoid: NDArray[np.bool_], window_b
         True on bases that no background window may touch.
     window_bp : int
         Window length; what is left at the contig's right end (shorter than a window) is left out.
+    values : mapping of str to ndarray, shape (L,), float32, optional
+        What is summed up over each window, by name.
 
     Returns
     -------
     DataFrame
         `start`, `shifted` (bool; False for the tiles from the left end, which do not overlap each other),
-        `avoided` (bool), `unknown` (share of bases), `gc` (share of known bases; nan where none). Sorted by
-        start.
+        `avoided` (bool), `unknown` (share of bases), `gc` (share of known bases; nan where none), and the sum of
+        each of `values`. Sorted by start.
     """
     shifts = range(0, min(window_bp, codes.size), max(1, window_bp // _SHIFTS))
-    tiles = [_tiles_from(shift, codes, avoid, window_bp) for shift in shifts]
-    return pd.concat(tiles).sort_values("start", ignore_index=True)
+    tiles = [_tiles_from(shift, codes, avoid, window_bp, values or {}) for shift in shifts]
+    columns = {name: np.concatenate([part[name] for part in tiles]) for name in tiles[0]}
+    order = np.argsort(columns["start"])
+    return pd.DataFrame({name: column[order] for name, column in columns.items()})
 
 
 def _tiles_from(
-    shift: int, codes: NDArray[np.uint8], avoid: NDArray[np.bool_], window_bp: int
-) -> pd.DataFrame:
+    shift: int,
+    codes: NDArray[np.uint8],
+    avoid: NDArray[np.bool_],
+    window_bp: int,
+    values: Mapping[str, NDArray[np.float32]],
+) -> dict[str, NDArray]:
     """Describe the consecutive windows from base `shift` on."""
     n = (codes.size - shift) // window_bp
     inside = slice(shift, shift + n * window_bp)
     tiles = codes[inside].reshape(n, window_bp)
     known = (tiles != UNKNOWN).sum(1)
     strong = ((tiles == 1) | (tiles == 2)).sum(1)
-    return pd.DataFrame(
-        {
-            "start": shift + np.arange(n) * window_bp,
-            "shifted": shift > 0,
-            "avoided": avoid[inside].reshape(n, window_bp).any(1),
-            "unknown": 1 - known / window_bp,
-            "gc": np.divide(strong, known, out=np.full(n, np.nan), where=known > 0),
-        }
-    )
+    return {
+        "start": shift + np.arange(n) * window_bp,
+        "shifted": np.full(n, shift > 0),
+        "avoided": np.any(avoid[inside].reshape(n, window_bp), axis=1),
+        "unknown": 1 - known / window_bp,
+        "gc": np.divide(strong, known, out=np.full(n, np.nan), where=known > 0),
+        **{
+            name: each[inside].reshape(n, window_bp).sum(1, dtype=np.float64) for name, each in values.items()
+        },
+    }
 
 
-def match_gc(
-    peak_gc: NDArray[np.float64],
-    candidate_gc: NDArray[np.float64],
+def match_background(
+    peaks: NDArray[np.float64],
+    candidates: NDArray[np.float64],
     is_second_choice: NDArray[np.bool_],
     ratio: float,
     rng: np.random.Generator,
-) -> GcMatch:
-    """Choose candidates whose GC histogram is `ratio` times that of the peaks, without replacement.
+) -> Match:
+    """Choose candidates whose histogram is `ratio` times that of the peaks, without replacement.
 
-    Each 2 %-wide GC bin is filled from its own candidates; what a bin lacks is taken from the nearest bin
-    that has some left, at most 4 % GC away, and left out beyond that.
+    A bin is 2 % of GC wide; with mappability the histogram is one of both together, divided as well where
+    `MAPPABILITY_EDGES` say. Each bin is filled from its own candidates; what a bin lacks is taken from the
+    nearest bin that has some left, at most two bins away in either feature, and left out beyond that.
 
     Parameters
     ----------
-    peak_gc, candidate_gc : ndarray, shape (P,) and (C,), float64
-        GC shares in 0-1.
+    peaks, candidates : ndarray, shape (P, F) and (C, F), float64
+        F = 1 or 2 features in 0-1: GC content, mean mappability.
     is_second_choice : ndarray, shape (C,), bool
         Candidates to take only where a bin has no others left.
     ratio : float
@@ -117,23 +138,36 @@ def match_gc(
 
     Returns
     -------
-    GcMatch
+    Match
     """
-    peak_bins, candidate_bins = _gc_bin(peak_gc), _gc_bin(candidate_gc)
-    wanted = _apportion(np.bincount(peak_bins, minlength=GC_BINS), ratio)
-    taken, substituted = _fill_bins(wanted, np.bincount(candidate_bins, minlength=GC_BINS))
-    shuffled = rng.permutation(candidate_gc.size)
-    shuffled = shuffled[np.argsort(is_second_choice[shuffled], kind="stable")]
-    in_bin = candidate_bins[shuffled]
-    chosen = np.concatenate([shuffled[in_bin == index][:count] for index, count in enumerate(taken)])
-    chosen = np.sort(chosen).astype(np.int64)
-    return GcMatch(
+    bins = _BINS[: peaks.shape[1]]
+    n_bins = int(np.prod(bins))
+    peak_bins, candidate_bins = _bin(peaks, bins), _bin(candidates, bins)
+    wanted = _apportion(np.bincount(peak_bins, minlength=n_bins), ratio)
+    available = np.bincount(candidate_bins, minlength=n_bins)
+    taken, substituted = _fill_bins(wanted.reshape(bins), available.reshape(bins))
+    chosen = _first_of_each_bin(candidate_bins, taken.ravel(), is_second_choice, rng)
+    return Match(
         chosen=chosen,
         wanted=int(wanted.sum()),
         second_choices=int(is_second_choice[chosen].sum()),
         substituted=substituted,
-        ks_p=_ks_p(peak_gc, candidate_gc[chosen]),
+        ks_p=tuple(_ks_p(peaks[:, k], candidates[chosen, k]) for k in range(len(bins))),
     )
+
+
+def _first_of_each_bin(
+    bins: NDArray[np.int64],
+    counts: NDArray[np.int64],
+    is_second_choice: NDArray[np.bool_],
+    rng: np.random.Generator,
+) -> NDArray[np.int64]:
+    """Shuffle the candidates, second choices behind, and return the first `counts` of each bin, ascending."""
+    shuffled = rng.permutation(bins.size)
+    shuffled = shuffled[np.lexsort((is_second_choice[shuffled], bins[shuffled]))]
+    in_bin = bins[shuffled]
+    rank = np.arange(bins.size) - np.searchsorted(in_bin, in_bin)
+    return np.sort(shuffled[rank < counts[in_bin]]).astype(np.int64)
 
 
 def _ks_p(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
@@ -149,9 +183,12 @@ def _ks_p(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
     return float(np.asarray(p))
 
 
-def _gc_bin(gc: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return the index of the 2 %-wide bin; GC 1.0 belongs to the last."""
-    return np.minimum((gc * GC_BINS).astype(np.int64), GC_BINS - 1)
+def _bin(features: NDArray[np.float64], bins: tuple[int, ...]) -> NDArray[np.int64]:
+    """Return the number of each row's bin; 1.0 belongs to the last bin of a feature."""
+    places = [np.minimum((features[:, 0] * GC_BINS).astype(np.int64), GC_BINS - 1)]
+    if len(bins) > 1:
+        places.append(np.searchsorted(MAPPABILITY_EDGES, features[:, 1], side="right"))
+    return np.ravel_multi_index(tuple(places), bins)
 
 
 def _apportion(counts: NDArray[np.int64], ratio: float) -> NDArray[np.int64]:
@@ -168,13 +205,22 @@ def _fill_bins(wanted: NDArray[np.int64], available: NDArray[np.int64]) -> tuple
     taken = np.minimum(wanted, available)
     lacking, spare = wanted - taken, available - taken
     substituted = 0
-    for distance in range(1, _REACH + 1):
-        for index in np.flatnonzero(lacking):
-            for neighbour in (index - distance, index + distance):
-                if 0 <= neighbour < GC_BINS:
-                    moved = min(lacking[index], spare[neighbour])
-                    taken[neighbour] += moved
-                    spare[neighbour] -= moved
-                    lacking[index] -= moved
-                    substituted += int(moved)
+    for steps in _nearest_first(wanted.ndim):
+        here = tuple(
+            slice(max(0, -step), n - max(0, step)) for step, n in zip(steps, wanted.shape, strict=True)
+        )
+        there = tuple(
+            slice(max(0, step), n - max(0, -step)) for step, n in zip(steps, wanted.shape, strict=True)
+        )
+        moved = np.minimum(lacking[here], spare[there])
+        lacking[here] -= moved
+        spare[there] -= moved
+        taken[there] += moved
+        substituted += int(moved.sum())
     return taken, substituted
+
+
+def _nearest_first(n_features: int) -> list[tuple[int, ...]]:
+    """Return the ways to bins that may stand in, nearest first; of equals, the nearer in GC content."""
+    ways = [way for way in product(range(-_REACH, _REACH + 1), repeat=n_features) if any(way)]
+    return sorted(ways, key=lambda way: (sum(step * step for step in way), abs(way[0]), way))

@@ -6,25 +6,30 @@ Public names: `encode`.
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from gatescope.atac.bigwig import check_bigwig_contigs
-from gatescope.data.background import GcMatch, match_gc, tile_background
+from gatescope.data.background import Match
+from gatescope.data.duplicates import KMER_BP, NEAR_COPY, NearDuplicates, find_near_duplicates
+from gatescope.data.funnel import Funnel, funnel_table
+from gatescope.data.funnel_figure import draw_funnel
 from gatescope.data.inputs import (
     TrackSource,
     check_folds_have_peaks,
     read_track,
     track_sources,
 )
-from gatescope.data.landscape import Funnel, Landscape, read_landscape, usable_peaks
+from gatescope.data.landscape import Landscape, read_landscape, window_starts
+from gatescope.data.selection import MAPPABILITY, WindowRules, choose_windows
 from gatescope.data.store import NOT_SCORED, ContigArrays, write_store
-from gatescope.errors import InputError
-from gatescope.files import file_hash
-from gatescope.genome.folds import read_folds
+from gatescope.files import file_hash, write_table
+from gatescope.genome.folds import Fold, read_folds
 from gatescope.genome.regions import ExclusionLists, list_exclusions
+from gatescope.genome.sequence import UNKNOWN
 from gatescope.stages import STAGE_VERSIONS
 
 log = logging.getLogger(__name__)
@@ -43,7 +48,10 @@ def encode(
     window_bp: int = 1500,
     background_ratio: float = 1.0,
     max_unknown_fraction: float = 0.1,
+    outlier_ratio: float = 2.0,
+    near_duplicates: Literal["skip", "report", "drop"] = "report",
     seed: int = 0,
+    reports: Path | str | None = None,
 ) -> None:
     """Write the encoded store: bases, accessible state and tracks per contig, and the windows to train on.
 
@@ -67,14 +75,23 @@ def encode(
     exclude_contigs : iterable of str
         Contigs to leave out of the store altogether.
     window_bp : int, default 1500
-        Length of the windows the network will read in training. A peak whose window (centred on its summit)
-        would run off its contig is not trained on; its bases keep their state.
+        Length of the windows the network will read in training, centred on a peak's summit, or moved inwards
+        at the end of a contig. A peak on a contig shorter than that is not trained on; its bases keep their state.
     background_ratio : float, default 1
         Background windows per peak.
     max_unknown_fraction : float, default 0.1
         Windows, around peaks as well, with a larger share of unknown bases are dropped.
+    outlier_ratio : float, default 2
+        Windows, around peaks as well, with more cuts than this many times the 99th percentile of the peaks are
+        dropped; 0 keeps all.
+    near_duplicates : {"report", "drop", "skip"}
+        Whether to look for near-copies of held-out windows on training contigs. ``drop`` has each fold's training
+        pass over the bases of these copies.
     seed : int
-        Decides which of the GC-matched background windows are taken.
+        Decides which of the matching background windows are taken.
+    reports : path, optional
+        Folder for ``regions_funnel.tsv`` and ``.svg`` (what every filter dropped, and why) and
+        ``near_duplicates.tsv``; nothing is written there without it.
 
     Raises
     ------
@@ -87,19 +104,20 @@ def encode(
     Each filter's counts are logged and kept in ``meta.json``. Equal inputs and parameters give the same
     bytes, whatever folder the inputs lie in.
     """
-    if not 0 <= background_ratio < np.inf:
-        what = f"{background_ratio} is no ratio"
-        raise InputError(what, where="background_ratio", remedy="give a number >= 0")
+    rules = WindowRules(window_bp, background_ratio, max_unknown_fraction, outlier_ratio)
     exclude_contigs, sources, funnel = tuple(exclude_contigs), track_sources(tracks), Funnel()
     land = read_landscape(genome, peaks, exclusion_list, exclude_contigs, funnel)
     splits = read_folds(folds, land.lengths)
     for bigwig in (cuts, *(source.path for source in sources)):
         check_bigwig_contigs(bigwig, land.lengths, genome)
-    windows = usable_peaks(land, window_bp, max_unknown_fraction, peaks, funnel)
-    check_folds_have_peaks(splits, windows, peaks)
-    candidates = _background_candidates(land, window_bp, max_unknown_fraction, funnel)
-    background, match = _match_background(windows, candidates, background_ratio, seed, funnel)
-    regions = _in_genome_order([windows.assign(kind="peak"), background.assign(kind="background")], land)
+    counts = TrackSource("cuts", Path(cuts), gaps_are_zero=True)
+    mappability = next((source for source in sources if source.name == MAPPABILITY), None)
+    windows = choose_windows(land, counts, mappability, rules, seed, peaks, funnel)
+    chosen = windows.regions.query("kind == 'peak'")
+    check_folds_have_peaks(splits, chosen, peaks)
+    copies = _find_copies(land, chosen, window_bp, splits) if near_duplicates != "skip" else None
+    if copies:
+        _record_copies(copies, land, splits, near_duplicates == "drop", funnel)
     meta = {
         "stage_version": STAGE_VERSIONS["encode"],
         "window_bp": window_bp,
@@ -109,70 +127,20 @@ def encode(
             "exclude_contigs": list(exclude_contigs),
             "background_ratio": background_ratio,
             "max_unknown_fraction": max_unknown_fraction,
+            "outlier_ratio": outlier_ratio,
+            "near_duplicates": near_duplicates,
             "gaps_are_zero": [source.name for source in sources if source.gaps_are_zero],
         },
         # a reference: reading the tracks below adds their gaps, before meta.json is written
         "filters": funnel.rows,
-        "background": {
-            "wanted": match.wanted,
-            "shifted": match.second_choices,
-            "substituted": match.substituted,
-            "gc_ks_p": match.ks_p,
-        },
+        "background": _describe_match(windows.match),
+        "near_duplicates": _describe_copies(copies, near_duplicates == "drop") if copies else None,
         "seed": seed,
     }
-    write_store(output, _read_contigs(land, cuts, sources, funnel), regions, meta)
+    write_store(output, _read_contigs(land, cuts, sources, funnel), windows.regions, meta)
+    if reports:
+        _write_reports(Path(reports), funnel, copies)
     log.info("encoded %d contigs, %d bp, as %s", len(land.lengths), sum(land.lengths.values()), output)
-
-
-def _background_candidates(
-    land: Landscape, window_bp: int, max_unknown_fraction: float, funnel: Funnel
-) -> pd.DataFrame:
-    """Tile all contigs and keep the tiles that lie clear of peaks, excluded regions and unknown bases."""
-    kept, n_tiles, n_clear = [], 0, 0
-    for contig in land.lengths:
-        avoid = land.in_peak(contig) | land.in_excluded(contig)
-        tiles = tile_background(land.genome.codes(contig), avoid, window_bp)
-        clear = ~tiles["avoided"].to_numpy(bool)
-        known = (tiles["unknown"] <= max_unknown_fraction).to_numpy() & tiles["gc"].notna().to_numpy()
-        kept.append(tiles.loc[clear & known, ["start", "shifted", "gc"]].assign(chrom=contig))
-        n_tiles, n_clear = n_tiles + len(tiles), n_clear + int(clear.sum())
-    table = pd.concat(kept, ignore_index=True)
-    funnel.add("background tiles", n_clear, n_tiles - n_clear, "they touch a peak or an excluded region")
-    why = f"more than {max_unknown_fraction:.0%} of the window is unknown bases, or no base is known"
-    funnel.add("background unknown bases", len(table), n_clear - len(table), why)
-    return table.assign(end=table["start"] + window_bp, summit=table["start"] + window_bp // 2)
-
-
-def _match_background(
-    peaks: pd.DataFrame, candidates: pd.DataFrame, ratio: float, seed: int, funnel: Funnel
-) -> tuple[pd.DataFrame, GcMatch]:
-    """Choose the background windows and say how well their GC content matches."""
-    gc, shifted = candidates["gc"].to_numpy(), candidates["shifted"].to_numpy(bool)
-    match = match_gc(peaks["gc"].to_numpy(), gc, shifted, ratio, np.random.default_rng(seed))
-    if match.wanted and not match.chosen.size:
-        raise InputError(
-            f"none of {len(candidates)} background windows has the GC content of a peak",
-            where="background_ratio",
-            cause="peaks cover the genome, or window_bp is too large for what lies between them",
-            remedy="use a smaller window_bp, or background_ratio 0 for no background",
-        )
-    chosen = candidates.iloc[match.chosen].drop(columns="shifted")
-    funnel.add("background GC matching", len(chosen), len(candidates) - len(chosen), "not needed")
-    log.info("background: %d windows of %d wanted; %d overlap others, %d come from a neighbouring GC bin",
-             len(chosen), match.wanted, match.second_choices, match.substituted)  # fmt: skip
-    same = "match" if match.ks_p > 0.05 else "DIFFER"
-    level = logging.INFO if match.ks_p > 0.05 else logging.WARNING
-    log.log(level, "GC of peaks and background: they %s (Kolmogorov-Smirnov p = %.2g)", same, match.ks_p)
-    return chosen, match
-
-
-def _in_genome_order(tables: list[pd.DataFrame], land: Landscape) -> pd.DataFrame:
-    """Put tables one below the other, sorted by contig as in the genome, then by start."""
-    regions = pd.concat(tables)
-    order = {contig: rank for rank, contig in enumerate(land.lengths)}
-    rank = np.array([order[chrom] for chrom in regions["chrom"]])
-    return regions.assign(rank=rank).sort_values(["rank", "start"], kind="stable", ignore_index=True)
 
 
 def _read_contigs(
@@ -193,7 +161,67 @@ def _read_contigs(
     for name, (scored, elsewhere) in gaps.items():
         gap = scored + elsewhere
         why = f"bases without a value, stored as 0: {scored} declared to mean 0, {elsewhere} not scored"
-        funnel.add(f"track {name}", total - gap, gap, why)
+        funnel.add(f"track {name}", total - gap, gap, why, of="bases")
+
+
+def _find_copies(
+    land: Landscape, peaks: pd.DataFrame, window_bp: int, folds: Mapping[str, Fold]
+) -> NearDuplicates:
+    """Look for near-copies of held-out peak windows on the training contigs of each fold.
+
+    Excluded bases are neither learned from nor scored, so a copy on the exclusion list is none.
+    """
+
+    def scored_codes(contig: str) -> NDArray[np.uint8]:
+        return np.where(land.in_excluded(contig), np.uint8(UNKNOWN), land.genome.codes(contig))
+
+    starts = window_starts(peaks, land.lengths, window_bp)
+    windows = pd.DataFrame({"chrom": peaks["chrom"], "start": starts, "end": starts + window_bp})
+    return find_near_duplicates(windows, scored_codes, land.lengths, folds)
+
+
+def _record_copies(
+    copies: NearDuplicates, land: Landscape, folds: Mapping[str, Fold], is_drop: bool, funnel: Funnel
+) -> None:
+    """Record for each fold how much is copied, and what training passes over."""
+    for name, fold in folds.items():
+        trained = sum(length for contig, length in land.lengths.items() if fold.split(contig) == "train")
+        dropped = copies.copied_bp(name) if is_drop else 0
+        why = "near-copies of held-out windows: training passes over them"
+        note = f"{copies.found[name]} of {copies.checked[name]} held-out windows have a near-copy in training"
+        funnel.add(
+            f"near-copies, fold {name}", trained - dropped, dropped, why, of="training bases", note=note
+        )
+
+
+def _write_reports(folder: Path, funnel: Funnel, copies: NearDuplicates | None) -> None:
+    """Write what people look at to see what was dropped, and what lies in two folds."""
+    write_table(folder / "regions_funnel.tsv", funnel_table(funnel))
+    draw_funnel(funnel, folder / "regions_funnel.svg")
+    listed = copies.table if copies else NearDuplicates.empty_table()
+    write_table(folder / "near_duplicates.tsv", listed)
+
+
+def _describe_copies(copies: NearDuplicates, is_drop: bool) -> dict[str, Any]:
+    """Return what ``meta.json`` says about near-copies between folds; with `is_drop`, where they are."""
+    folds: dict[str, dict[str, Any]] = {}
+    for fold, checked in copies.checked.items():
+        folds[fold] = {"checked": checked, "found": copies.found[fold]}
+        if is_drop:
+            folds[fold]["copies"] = copies.copies[fold].to_numpy().tolist()
+    return {"kmer_bp": KMER_BP, "scale": copies.scale, "near_copy": NEAR_COPY, "folds": folds}
+
+
+def _describe_match(match: Match) -> dict[str, Any]:
+    """Return what ``meta.json`` says about background."""
+    gc_ks_p, *more = match.ks_p
+    return {
+        "wanted": match.wanted,
+        "shifted": match.second_choices,
+        "substituted": match.substituted,
+        "gc_ks_p": gc_ks_p,
+        **({"mappability_ks_p": more[0]} if more else {}),
+    }
 
 
 def _describe_inputs(

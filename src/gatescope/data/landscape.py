@@ -1,18 +1,19 @@
 """Which bases are accessible, and which peaks can be trained on? Genome, peaks, exclusion list together.
 
-Public names: `Funnel`, `Landscape`, `read_landscape`, `usable_peaks`.
+Public names: `Landscape`, `read_landscape`, `usable_peaks`, `window_starts`.
 """
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from gatescope.data.funnel import Funnel
 from gatescope.data.store import NOT_SCORED
 from gatescope.errors import InputError
 from gatescope.genome.contigs import kept_lengths
@@ -27,24 +28,6 @@ from gatescope.genome.regions import (
 from gatescope.genome.sequence import UNKNOWN, gc_fraction
 
 log = logging.getLogger(__name__)
-
-
-@dataclass
-class Funnel:
-    """Collect how many items each step kept and dropped, and why; nothing is dropped in silence.
-
-    Attributes
-    ----------
-    rows : list of dict
-        ``step, kept, dropped, why``, in the order of the steps.
-    """
-
-    rows: list[dict[str, Any]] = field(default_factory=list)
-
-    def add(self, step: str, kept: int, dropped: int, why: str) -> None:
-        """Record one step and log it."""
-        self.rows.append({"step": step, "kept": int(kept), "dropped": int(dropped), "why": why})
-        log.info("%s: %d kept, %s", step, kept, f"{dropped} dropped ({why})" if dropped else "none dropped")
 
 
 @dataclass(frozen=True)
@@ -75,11 +58,20 @@ class Landscape:
 
     def in_peak(self, contig: str) -> NDArray[np.bool_]:
         """Return True on the bases of merged peaks, shape (L,)."""
-        return _mask(self.peaks, contig, self.lengths[contig])
+        return _mask(self._peak_spans, contig, self.lengths[contig])
 
     def in_excluded(self, contig: str) -> NDArray[np.bool_]:
         """Return True on the bases of the exclusion list, shape (L,)."""
-        return _mask(self.excluded, contig, self.lengths[contig])
+        return _mask(self._excluded_spans, contig, self.lengths[contig])
+
+    # a draft genome has thousands of contigs: the tables are not searched once for each
+    @cached_property
+    def _peak_spans(self) -> dict[str, NDArray[np.int64]]:
+        return _spans(self.peaks)
+
+    @cached_property
+    def _excluded_spans(self) -> dict[str, NDArray[np.int64]]:
+        return _spans(self.excluded)
 
 
 def read_landscape(
@@ -124,7 +116,7 @@ def usable_peaks(
     ----------
     land : Landscape
     window_bp : int
-        Length of the window around a peak's summit.
+        Length of the window around a peak's summit; one that would run off its contig is moved inwards.
     max_unknown_fraction : float
         Largest share of unknown bases in a window; one that is all unknown is never usable.
     where : path
@@ -149,11 +141,9 @@ def usable_peaks(
         raise InputError(f"{max_unknown_fraction} is no share", where="max_unknown_fraction", remedy=remedy)
     is_clear = ~is_overlapping(land.peaks, land.excluded)
     peaks = _keep(land.peaks, is_clear, "exclusion list", "they touch an excluded region", funnel)
-    left = peaks["summit"].to_numpy() - window_bp // 2
-    lengths = np.array([land.lengths[chrom] for chrom in peaks["chrom"]], dtype=np.int64)
-    why = f"the {window_bp}-bp window around the summit runs off the contig"
-    peaks = _keep(peaks, (left >= 0) & (left + window_bp <= lengths), "contig ends", why, funnel)
-    unknown, gc = _composition(land, peaks, window_bp)
+    starts = window_starts(peaks, land.lengths, window_bp)
+    peaks, starts = _keep_fitting(peaks, starts, window_bp, funnel), starts[starts >= 0]
+    unknown, gc = _composition(land, peaks, starts, window_bp)
     # a window without any known base has no GC content to match
     is_known = (unknown <= max_unknown_fraction) & np.isfinite(gc)
     why = f"more than {max_unknown_fraction:.0%} of the window is unknown bases, or no base is known"
@@ -170,29 +160,70 @@ def usable_peaks(
     return peaks.loc[:, ["chrom", "start", "end", "summit", "gc"]]
 
 
-def _keep(table: pd.DataFrame, keep: NDArray[np.bool_], step: str, why: str, funnel: Funnel) -> pd.DataFrame:
+def window_starts(regions: pd.DataFrame, lengths: Mapping[str, int], window_bp: int) -> NDArray[np.int64]:
+    """Return where the window of each region starts: around its summit, moved inwards at the ends of a contig.
+
+    Parameters
+    ----------
+    regions : DataFrame
+        `chrom` and `summit` of N regions.
+    lengths : mapping of str to int
+        Length of each contig.
+    window_bp : int
+
+    Returns
+    -------
+    ndarray, shape (N,), int64
+        A start for which ``[start, start + window_bp)`` lies on the contig and holds the summit; -1 where the
+        contig is shorter than the window.
+    """
+    room = np.array([lengths[chrom] - window_bp for chrom in regions["chrom"]], dtype=np.int64)
+    centred = regions["summit"].to_numpy(np.int64) - window_bp // 2
+    return np.where(room < 0, -1, np.clip(centred, 0, np.maximum(room, 0)))
+
+
+def _keep_fitting(
+    peaks: pd.DataFrame, starts: NDArray[np.int64], window_bp: int, funnel: Funnel
+) -> pd.DataFrame:
+    """Drop peaks on contigs shorter than a window, and say how many windows were moved."""
+    fits = starts >= 0
+    moved = int((starts != peaks["summit"].to_numpy() - window_bp // 2)[fits].sum())
+    why = f"the contig is shorter than the {window_bp}-bp window"
+    note = f"{moved} windows moved inwards from a contig end" if moved else ""
+    return _keep(peaks, fits, "contig ends", why, funnel, note)
+
+
+def _keep(
+    table: pd.DataFrame, keep: NDArray[np.bool_], step: str, why: str, funnel: Funnel, note: str = ""
+) -> pd.DataFrame:
     """Filter rows and record it."""
     kept = table.iloc[np.flatnonzero(keep)].reset_index(drop=True)
-    funnel.add(step, len(kept), len(table) - len(kept), why)
+    funnel.add(step, len(kept), len(table) - len(kept), why, note=note)
     return kept
 
 
-def _composition(land: Landscape, peaks: pd.DataFrame, window_bp: int) -> tuple[NDArray, NDArray]:
-    """Return the share of unknown bases and the GC content of each peak's window."""
-    unknown, gc = np.zeros(len(peaks)), np.zeros(len(peaks))
-    chroms, summits = peaks["chrom"].to_numpy(), peaks["summit"].to_numpy()
-    for contig in land.lengths:
-        codes = land.genome.codes(contig)
-        for row in np.flatnonzero(chroms == contig):
-            left = summits[row] - window_bp // 2
-            window = codes[left : left + window_bp]
+def _composition(
+    land: Landscape, peaks: pd.DataFrame, starts: NDArray[np.int64], window_bp: int
+) -> tuple[NDArray, NDArray]:
+    """Return the share of unknown bases and the GC content of each window."""
+    unknown, gc = np.zeros(len(starts)), np.zeros(len(starts))
+    for contig, rows in peaks.groupby("chrom").indices.items():
+        codes = land.genome.codes(str(contig))
+        for row in rows:
+            window = codes[starts[row] : starts[row] + window_bp]
             unknown[row], gc[row] = (window == UNKNOWN).mean(), gc_fraction(window)
     return unknown, gc
 
 
-def _mask(regions: pd.DataFrame, contig: str, length: int) -> NDArray[np.bool_]:
-    """Return True on the bases of regions."""
+def _spans(regions: pd.DataFrame) -> dict[str, NDArray[np.int64]]:
+    """Return start and end of the regions of each contig that has any, (n, 2)."""
+    spans = regions[["start", "end"]].to_numpy(np.int64)
+    return {str(contig): spans[rows] for contig, rows in regions.groupby("chrom").indices.items()}
+
+
+def _mask(spans: Mapping[str, NDArray[np.int64]], contig: str, length: int) -> NDArray[np.bool_]:
+    """Return True on the bases of a contig's regions."""
     mask = np.zeros(length, bool)
-    for start, end in regions.loc[regions["chrom"] == contig, ["start", "end"]].to_numpy():
+    for start, end in spans.get(contig, ()):
         mask[start:end] = True
     return mask

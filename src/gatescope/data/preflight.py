@@ -17,13 +17,14 @@ from gatescope.atac.bigwig import check_bigwig_contigs
 from gatescope.atac.cuts import Paths, Shifts, open_cuts
 from gatescope.atac.ends import Duplicates, FileCounts, ReadFilter
 from gatescope.config import read_section
+from gatescope.data.funnel import Funnel
 from gatescope.data.inputs import (
     TrackSource,
     check_folds_have_peaks,
     read_track,
     track_sources,
 )
-from gatescope.data.landscape import Funnel, Landscape, read_landscape, usable_peaks
+from gatescope.data.landscape import Landscape, read_landscape, usable_peaks
 from gatescope.data.store import NOT_SCORED
 from gatescope.errors import InputError
 from gatescope.files import write_json

@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 from torch.utils.data import Sampler as TorchSampler
 
 from gatescope.data.store import EncodedStore
+from gatescope.data.unlearned import Copies, hide_copies
 from gatescope.errors import InputError
 from gatescope.genome.sequence import one_hot, reverse_complement
 
@@ -98,6 +99,8 @@ class TrainingBatches(_Windows):
     batch_size : int
         Windows per batch.
     seed : int
+    copies : mapping of str to ndarray, shape (n, 2), optional
+        Stretches of contigs that are not learned from, as from `gatescope.data.unlearned.read_copies`.
     """
 
     def __init__(
@@ -108,8 +111,10 @@ class TrainingBatches(_Windows):
         sampling: Sampling,
         batch_size: int,
         seed: int,
+        copies: Copies | None = None,
     ) -> None:
         super().__init__(store, tracks, store.window_bp)
+        self.copies = copies or {}
         self.sampling, self.batch_size, self.seed = sampling, batch_size, seed
         self.contigs = [c for c in contigs if store.lengths[c] >= self.window_bp]
         if not self.contigs:
@@ -129,7 +134,11 @@ class TrainingBatches(_Windows):
 
     def __getitem__(self, index: int) -> Batch:
         rng = np.random.default_rng([self.seed, index])
-        return self.cut([self._draw(rng) for _ in range(self.batch_size)])
+        places = [self._draw(rng) for _ in range(self.batch_size)]
+        batch = self.cut(places)
+        if self.copies:
+            hide_copies(batch.state.numpy(), *zip(*places, strict=True), copies=self.copies)
+        return batch
 
     def _usable_shares(self) -> np.ndarray:
         shares = np.array([self.sampling.peaks, self.sampling.background, self.sampling.uniform], float)

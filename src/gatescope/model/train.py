@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader
 from gatescope.config import read_section
 from gatescope.data.sampler import EpochSampler, Sampling, TiledWindows, TrainingBatches
 from gatescope.data.store import EncodedStore
+from gatescope.data.unlearned import read_copies
 from gatescope.errors import InputError
 from gatescope.files import write_table
 from gatescope.genome.folds import Fold
@@ -223,8 +224,8 @@ def _loaders(
     config: NetworkConfig, data: EncodedStore, fold: Fold, plan: Training, seed: int, epochs_done: int
 ) -> tuple[DataLoader, DataLoader]:
     contigs = _training_contigs(data, fold)
-    tracks = config.tracks + config.bias_tracks
-    batches = TrainingBatches(data, contigs, tracks, plan.sampling, plan.batch_size, seed)
+    tracks, copies = config.tracks + config.bias_tracks, read_copies(data.meta, fold.name)
+    batches = TrainingBatches(data, contigs, tracks, plan.sampling, plan.batch_size, seed, copies)
     valid = TiledWindows(data, list(fold.valid), tracks, plan.batch_size)
     if not len(valid):
         raise InputError(
