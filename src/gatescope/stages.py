@@ -11,7 +11,7 @@ STAGE_VERSIONS: dict[str, int] = {
     "preflight": 4,
     "cuts": 3,
     "peaks": 1,
-    "encode": 2,
+    "encode": 3,
     "train": 2,
     "evaluate": 2,
     "trace": 3,

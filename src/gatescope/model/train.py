@@ -130,6 +130,7 @@ def train(
     config = read_section(NetworkConfig, {**network, "recurrence": twin != "ablated"}, "models")
     plan = read_section(Training, training, "training")
     data, folder = EncodedStore(store), Path(output)
+    data.verify()  # a damaged copy would train without complaint
     device = prepare_torch(threads, plan.device)
     net = AccessibilityNetwork(config, torch.Generator().manual_seed(seed))
     net.set_base_rates(*_base_rates(data, _training_contigs(data, data.fold(fold))))
