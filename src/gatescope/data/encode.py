@@ -5,6 +5,7 @@ Public names: `encode`.
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,11 @@ from gatescope.data.inputs import (
     track_sources,
 )
 from gatescope.data.landscape import Funnel, Landscape, read_landscape, usable_peaks
-from gatescope.data.store import NOT_SCORED, ContigArrays, write_store
+from gatescope.data.parts import Gaps, Parts
+from gatescope.data.store import FORMAT_VERSION, NOT_SCORED, ContigArrays, write_store
 from gatescope.errors import InputError
 from gatescope.files import file_hash
+from gatescope.genome.contigs import WHOLE, share_of
 from gatescope.genome.folds import read_folds
 from gatescope.genome.regions import ExclusionLists, list_exclusions
 from gatescope.stages import STAGE_VERSIONS
@@ -44,8 +47,11 @@ def encode(
     background_ratio: float = 1.0,
     max_unknown_fraction: float = 0.1,
     seed: int = 0,
+    piece: str = WHOLE,
 ) -> None:
     """Write the encoded store: bases, accessible state and tracks per contig, and the windows to train on.
+
+    Several processes can share the contigs of a genome (`piece`); the store has the same bytes either way.
 
     Parameters
     ----------
@@ -76,6 +82,11 @@ def encode(
     seed : int
         Decides which of the GC-matched background windows are taken.
 
+    piece : str
+        "2-of-8" encodes the second of eight shares of the contigs, about equally long, and stops there: the arrays rest
+        beside `output` (``encoded.parts.*``). A call without it takes over what was made from the same files and
+        parameters, encodes the rest, and writes the store.
+
     Raises
     ------
     InputError
@@ -95,6 +106,11 @@ def encode(
     splits = read_folds(folds, land.lengths)
     for bigwig in (cuts, *(source.path for source in sources)):
         check_bigwig_contigs(bigwig, land.lengths, genome)
+    inputs = _describe_inputs(genome, cuts, peaks, exclusion_list, sources)
+    parts = Parts(output, _decide_arrays(inputs, exclude_contigs, sources))
+    read = partial(_read_contig, land, TrackSource("cuts", Path(cuts), gaps_are_zero=True), sources)
+    if piece != WHOLE:
+        return parts.write(piece, share_of(land.lengths, piece, "encode: --piece"), read)
     windows = usable_peaks(land, window_bp, max_unknown_fraction, peaks, funnel)
     check_folds_have_peaks(splits, windows, peaks)
     candidates = _background_candidates(land, window_bp, max_unknown_fraction, funnel)
@@ -104,7 +120,7 @@ def encode(
         "stage_version": STAGE_VERSIONS["encode"],
         "window_bp": window_bp,
         "folds": {name: fold.parts() for name, fold in splits.items()},
-        "inputs": _describe_inputs(genome, cuts, peaks, exclusion_list, sources),
+        "inputs": inputs,
         "parameters": {
             "exclude_contigs": list(exclude_contigs),
             "background_ratio": background_ratio,
@@ -121,7 +137,9 @@ def encode(
         },
         "seed": seed,
     }
-    write_store(output, _read_contigs(land, cuts, sources, funnel), regions, meta)
+    contigs = _count_gaps(parts.read(land.lengths, read), land.lengths, sources, funnel)
+    write_store(output, contigs, regions, meta)
+    parts.remove()
     log.info("encoded %d contigs, %d bp, as %s", len(land.lengths), sum(land.lengths.values()), output)
 
 
@@ -175,25 +193,50 @@ def _in_genome_order(tables: list[pd.DataFrame], land: Landscape) -> pd.DataFram
     return regions.assign(rank=rank).sort_values(["rank", "start"], kind="stable", ignore_index=True)
 
 
-def _read_contigs(
-    land: Landscape, cuts: Path | str, sources: list[TrackSource], funnel: Funnel
+def _read_contig(
+    land: Landscape, counts: TrackSource, sources: list[TrackSource], contig: str
+) -> tuple[ContigArrays, Gaps]:
+    """Read everything of one contig, and count the gaps of the extra tracks."""
+    codes = land.genome.codes(contig)
+    state = land.state(contig, codes)
+    scored, tracks, gaps = state != NOT_SCORED, {}, {}
+    for source in (counts, *sources):
+        tracks[source.name], *gaps[source.name] = read_track(source, contig, codes.size, scored)
+    del gaps[counts.name]  # a base without a cut has none: nothing is missing
+    return ContigArrays(codes=codes, state=state, tracks=tracks), gaps
+
+
+def _count_gaps(
+    contigs: Iterable[tuple[str, ContigArrays, Gaps]],
+    lengths: Mapping[str, int],
+    sources: list[TrackSource],
+    funnel: Funnel,
 ) -> Iterator[tuple[str, ContigArrays]]:
-    """Read one contig after the other, and record the gaps of the extra tracks after the last."""
-    counts = TrackSource("cuts", Path(cuts), gaps_are_zero=True)
+    """Pass contigs on, and record the gaps of the extra tracks after the last."""
     gaps = {source.name: [0, 0] for source in sources}
-    for contig, length in land.lengths.items():
-        codes = land.genome.codes(contig)
-        state = land.state(contig, codes)
-        tracks = {"cuts": read_track(counts, contig, length, state != NOT_SCORED)[0]}
-        for source in sources:
-            tracks[source.name], *missing = read_track(source, contig, length, state != NOT_SCORED)
-            gaps[source.name] = [old + new for old, new in zip(gaps[source.name], missing, strict=True)]
-        yield contig, ContigArrays(codes=codes, state=state, tracks=tracks)
-    total = sum(land.lengths.values())
+    for contig, arrays, missing in contigs:
+        for name, counts in missing.items():
+            gaps[name] = [old + new for old, new in zip(gaps[name], counts, strict=True)]
+        yield contig, arrays
+        del arrays  # before the next one is read
+    total = sum(lengths.values())
     for name, (scored, elsewhere) in gaps.items():
         gap = scored + elsewhere
         why = f"bases without a value, stored as 0: {scored} declared to mean 0, {elsewhere} not scored"
         funnel.add(f"track {name}", total - gap, gap, why)
+
+
+def _decide_arrays(
+    inputs: Mapping[str, Mapping[str, str]], exclude_contigs: Iterable[str], sources: list[TrackSource]
+) -> dict[str, Any]:
+    """Return everything that decides the arrays; the windows depend on more."""
+    return {
+        "format_version": FORMAT_VERSION,
+        "stage_version": STAGE_VERSIONS["encode"],
+        "inputs": {role: source["sha256"] for role, source in inputs.items()},
+        "exclude_contigs": sorted(exclude_contigs),
+        "tracks": [[source.name, source.gaps_are_zero] for source in sources],
+    }
 
 
 def _describe_inputs(
