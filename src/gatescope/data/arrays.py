@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 from gatescope.errors import InputError
@@ -77,6 +78,7 @@ class GenomeArrays:
     def __init__(self, path: Path, meta: dict[str, Any]) -> None:
         self.path, self.meta = path, meta
         self._open: dict[str, NDArray] = {}
+        self._rows: dict[tuple[str, int], NDArray] = {}
         for stem in self._stems:
             file = path / f"{stem}.npy"
             require_file(file, self._recorded(file, "bytes"))
@@ -138,6 +140,23 @@ class GenomeArrays:
             If there is no such track, or the file cannot be read.
         """
         return self._array(name) if name in _BASE_ARRAYS else self._track_array(name)
+
+    def rows(self, name: str, window_bp: int) -> NDArray:
+        """Return `genome_array` as a view of all its windows, one base apart; read-only.
+
+        Windows that run from one contig into the next are among them: `gatescope.data.windows` keeps off these.
+
+        Returns
+        -------
+        ndarray, shape (G - window_bp + 1, window_bp)
+            Of no rows where the genome is shorter than a window.
+        """
+        key = (name, window_bp)
+        if key not in self._rows:  # to make one takes as long as to read a small batch
+            array = self.genome_array(name).view(np.ndarray)
+            shape = max(array.size - window_bp + 1, 0), window_bp
+            self._rows[key] = as_strided(array, shape, array.strides * 2, writeable=False)
+        return self._rows[key]
 
     def load(self, contig: str) -> ContigArrays:
         """Read everything of one contig into memory; what was mapped for it is let go."""

@@ -9,10 +9,11 @@ Public names: `Windows`.
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 from numpy.typing import ArrayLike, NDArray
 
 from gatescope.data.store import EncodedStore
+
+_NONE = np.zeros(0, np.int64)
 
 
 class Windows:
@@ -46,12 +47,13 @@ class Windows:
     ) -> None:
         self._store, self._window_bp = store, window_bp
         self._at = _places(store, np.asarray(contigs, np.int64), np.asarray(starts, np.int64), window_bp)
-        self._turned = np.flatnonzero([] if is_reverse is None else is_reverse)
+        self._turned = _NONE if is_reverse is None else np.flatnonzero(is_reverse)
 
     def codes(self) -> NDArray[np.uint8]:
         """Return base codes, (N, L) uint8, 0-3 = ACGT; an unknown base is a number above 3."""
         codes = self._rows("codes")
-        codes[self._turned] = 3 - codes[self._turned]  # the complement; 4 becomes 255
+        if self._turned.size:
+            codes[self._turned] = 3 - codes[self._turned]  # the complement; 4 becomes 255
         return codes
 
     def one_hot(self) -> NDArray[np.uint8]:
@@ -85,10 +87,7 @@ class Windows:
 
     def _rows(self, name: str) -> NDArray:
         """Copy the windows out of an array of the whole genome, (N, L)."""
-        array = self._store.genome_array(name).view(np.ndarray)  # a memmap looks at itself at every step
-        shape = max(array.size - self._window_bp + 1, 0), self._window_bp
-        # not sliding_window_view, whose own checks take as long as a small batch
-        rows = as_strided(array, shape, array.strides * 2, writeable=False)[self._at]
+        rows = self._store.rows(name, self._window_bp)[self._at]
         if self._turned.size:
             rows[self._turned] = rows[self._turned, ::-1]
         return rows
@@ -99,11 +98,13 @@ def _places(
 ) -> NDArray[np.int64]:
     """Return where windows begin in the arrays of the whole genome."""
     first, length = store.contig_table
-    if contigs.size and not (0 <= contigs.min() and contigs.max() < first.size):
-        raise ValueError(f"contigs {contigs.min()} to {contigs.max()}; the store has {first.size}")
-    outside = (starts < 0) | (starts + window_bp > length[contigs])
-    if outside.any():
-        n = int(np.flatnonzero(outside)[0])
-        where = f"contig {contigs[n]} of {length[contigs[n]]} bp"
+    try:
+        room = length[contigs] - window_bp - starts
+    except IndexError as error:
+        raise ValueError(f"contig {contigs.max()}; the store has {first.size}, from 0") from error
+    amiss = contigs | starts | room  # below 0 where one of the three is
+    if amiss.size and amiss.min() < 0:
+        n = int(np.flatnonzero(amiss < 0)[0])
+        where = f"contig {contigs[n]}, which has {length[contigs[n]]} bp"
         raise ValueError(f"window {n}: {window_bp} bp from {starts[n]} on do not lie on {where}")
     return first[contigs] + starts
