@@ -305,6 +305,12 @@ VERBS: dict[str, Verb] = {
             _MAX_UNKNOWN_FRACTION,
             _SEED,
             _PIECE,
+            _option(
+                "--check",
+                "write nothing; look whether the store was made from these files, and is undamaged",
+                action="store_true",
+                default=False,
+            ),
             _OUTPUT_FOLDER,
         ),
     ),

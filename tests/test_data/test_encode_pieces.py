@@ -155,3 +155,37 @@ def test_impossible_pieces_are_refused(inputs, tmp_path, piece):
 def test_more_pieces_than_contigs_leave_some_empty(inputs, tmp_path, read):
     run(inputs, tmp_path / "out", piece="9-of-9")
     assert read == [] and not list(tmp_path.glob("out*"))
+
+
+def change_cuts(inputs, store):
+    inputs.cut_counts["chr1"][100] += 1
+    inputs.write()
+
+
+def change_array(inputs, store):
+    content = (store / "state.npy").read_bytes()
+    (store / "state.npy").write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "changes", "words"),
+    [
+        (change_cuts, {}, "was encoded from other inputs: cuts has changed"),
+        (None, {"exclusion_list": None}, "other inputs: exclusion list is not given now"),
+        (None, {"tracks": {"new": "{}:zero"}}, "other inputs: track new was not given then"),
+        (change_array, {}, r"state\.npy: its content has SHA-256 .* it was changed"),
+    ],
+)
+def test_a_store_whose_inputs_or_arrays_changed_is_refused(inputs, tmp_path, caplog, spoil, changes, words):
+    before = run(inputs, tmp_path / "store")
+    with caplog.at_level("INFO", "gatescope"):
+        assert run(inputs, tmp_path / "store", check=True) == before
+    assert "was encoded from these files, and is as it was written" in caplog.text
+    if spoil:
+        spoil(inputs, tmp_path / "store")
+    if "tracks" in changes:
+        changes = {"tracks": {name: path.format(inputs.track) for name, path in changes["tracks"].items()}}
+    kept = contents(tmp_path / "store")
+    with pytest.raises(InputError, match=words):
+        run(inputs, tmp_path / "store", check=True, **changes)
+    assert contents(tmp_path / "store") == kept

@@ -19,7 +19,7 @@ Copies = Literal["surely", "perhaps", "never"]
 
 _BLOCK_BITS = 24
 #: Keys that are sorted at once, and bp of the start that are never divided for that.
-_RUN, _BIN_BITS = 1 << 21, 8
+_RUN, _BIN_BITS = 1 << 19, 8
 _LOW = 0xFFFFFFFF
 
 
@@ -79,7 +79,7 @@ class Spool:
             yield keys
 
     def runs(self, place: Place) -> Iterator[np.ndarray]:
-        """Yield the keys of a place in order, some two millions at a time: memory does not grow with their number."""
+        """Yield the keys of a place in order, half a million at a time: memory does not grow with their number."""
         for low, high in pairwise(self._edges(place)):
             pieces = [keys[(keys >= low << 32) & (keys < high << 32)] for keys in self.read(place)]
             keys = np.sort(np.concatenate(pieces))

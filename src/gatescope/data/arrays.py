@@ -7,6 +7,7 @@ Public names: `ContigArrays`, `GenomeArrays`, `write_arrays`.
 """
 
 import hashlib
+import mmap
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -119,7 +120,7 @@ class GenomeArrays:
         InputError
             If there is no such track.
         """
-        return self._part(contig, self._track_array(name))
+        return self._part(contig, self._array(self._stem_of_track(name)))
 
     def genome_array(self, name: str) -> NDArray:
         """Return an array of the whole genome, the contigs one after the other (`starts`); read-only.
@@ -139,7 +140,7 @@ class GenomeArrays:
         InputError
             If there is no such track, or the file cannot be read.
         """
-        return self._array(name) if name in _BASE_ARRAYS else self._track_array(name)
+        return self._array(self._stem_of(name))
 
     def rows(self, name: str, window_bp: int) -> NDArray:
         """Return `genome_array` as a view of all its windows, one base apart; read-only.
@@ -153,7 +154,7 @@ class GenomeArrays:
         """
         key = (name, window_bp)
         if key not in self._rows:  # to make one takes as long as to read a small batch
-            array = self.genome_array(name).view(np.ndarray)
+            array = self._map_for_windows(self._stem_of(name)).view(np.ndarray)
             shape = max(array.size - window_bp + 1, 0), window_bp
             self._rows[key] = as_strided(array, shape, array.strides * 2, writeable=False)
         return self._rows[key]
@@ -191,21 +192,25 @@ class GenomeArrays:
             what = f"no entry {key} of {file.name} in arrays"
             raise InputError(what, where=self.path / "meta.json", remedy=_AGAIN) from error
 
-    def _track_array(self, name: str) -> NDArray[np.float32]:
-        """Return a track of the whole genome; it may not be called as another array is."""
+    def _array(self, stem: str) -> NDArray:
+        """Map a file, once."""
+        if stem not in self._open:
+            self._open[stem] = self._map(stem)
+        return self._open[stem]
+
+    def _stem_of(self, name: str) -> str:
+        """Return the stem of an array's file."""
+        return name if name in _BASE_ARRAYS else self._stem_of_track(name)
+
+    def _stem_of_track(self, name: str) -> str:
+        """Return the stem of a track's file; a track may be called as another array is."""
         if name not in self.tracks:
             raise InputError(
                 f"no track {name!r}; it has {', '.join(self.tracks)}",
                 where=self.path,
                 remedy="name one of these, or add the track to the config and run gatescope encode again",
             )
-        return self._array(_track_stem(name))
-
-    def _array(self, stem: str) -> NDArray:
-        """Map a file, once."""
-        if stem not in self._open:
-            self._open[stem] = self._map(stem)
-        return self._open[stem]
+        return _track_stem(name)
 
     def _part(self, contig: str, array: NDArray) -> NDArray:
         """Return the stretch of an array that belongs to a contig."""
@@ -214,7 +219,17 @@ class GenomeArrays:
         start = self.starts[contig]
         return array[start : start + self.lengths[contig]]
 
-    def _map(self, stem: str) -> NDArray:
+    def _map_for_windows(self, stem: str) -> np.memmap:
+        """Map a file once more, for windows anywhere.
+
+        Where the genome is larger than the memory, the kernel would read up to megabytes around each.
+        """
+        array = self._map(stem)
+        if isinstance(array.base, mmap.mmap) and hasattr(mmap, "MADV_RANDOM"):  # not on Windows
+            array.base.madvise(mmap.MADV_RANDOM)
+        return array
+
+    def _map(self, stem: str) -> np.memmap:
         """Memory-map a file, read-only, and check that it is what was written."""
         path, wanted = self.path / f"{stem}.npy", (_dtype_of(stem), (sum(self.lengths.values()),))
         try:

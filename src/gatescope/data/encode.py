@@ -22,7 +22,7 @@ from gatescope.data.inputs import (
 )
 from gatescope.data.landscape import Funnel, Landscape, read_landscape, usable_peaks
 from gatescope.data.parts import Gaps, Parts
-from gatescope.data.store import FORMAT_VERSION, NOT_SCORED, ContigArrays, write_store
+from gatescope.data.store import FORMAT_VERSION, NOT_SCORED, ContigArrays, EncodedStore, write_store
 from gatescope.errors import InputError
 from gatescope.files import file_hash
 from gatescope.genome.contigs import WHOLE, share_of
@@ -48,6 +48,7 @@ def encode(
     max_unknown_fraction: float = 0.1,
     seed: int = 0,
     piece: str = WHOLE,
+    check: bool = False,
 ) -> None:
     """Write the encoded store: bases, accessible state and tracks per contig, and the windows to train on.
 
@@ -86,6 +87,8 @@ def encode(
         "2-of-8" encodes the second of eight shares of the contigs, about equally long, and stops there: the arrays rest
         beside `output` (``encoded.parts.*``). A call without it takes over what was made from the same files and
         parameters, encodes the rest, and writes the store.
+    check : bool
+        Write nothing; look whether `output` is a whole store that was made from these files, by their hashes.
 
     Raises
     ------
@@ -107,6 +110,8 @@ def encode(
     for bigwig in (cuts, *(source.path for source in sources)):
         check_bigwig_contigs(bigwig, land.lengths, genome)
     inputs = _describe_inputs(genome, cuts, peaks, exclusion_list, sources)
+    if check:
+        return _check(EncodedStore(output), inputs)
     parts = Parts(output, _decide_arrays(inputs, exclude_contigs, sources))
     read = partial(_read_contig, land, TrackSource("cuts", Path(cuts), gaps_are_zero=True), sources)
     if piece != WHOLE:
@@ -191,6 +196,13 @@ def _in_genome_order(tables: list[pd.DataFrame], land: Landscape) -> pd.DataFram
     order = {contig: rank for rank, contig in enumerate(land.lengths)}
     rank = np.array([order[chrom] for chrom in regions["chrom"]])
     return regions.assign(rank=rank).sort_values(["rank", "start"], kind="stable", ignore_index=True)
+
+
+def _check(store: EncodedStore, inputs: Mapping[str, Mapping[str, str]]) -> None:
+    """Raise if a store was made from other files, or is not as it was written."""
+    store.require_inputs(inputs)
+    store.verify()
+    log.info("%s was encoded from these files, and is as it was written", store.path)
 
 
 def _read_contig(

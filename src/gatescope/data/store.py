@@ -106,6 +106,33 @@ class EncodedStore(GenomeArrays):
                 remedy="train again, or name the store that the model was trained on",
             )
 
+    def require_inputs(self, inputs: Mapping[str, Mapping[str, str]]) -> None:
+        """Refuse to stand for other files than the store was made from.
+
+        Parameters
+        ----------
+        inputs : mapping
+            Role -> ``{"path": ..., "sha256": ...}``, as ``inputs`` in ``meta.json``.
+
+        Raises
+        ------
+        InputError
+            If a file has another SHA-256 than the one that was encoded, is new, or is missing now.
+        """
+        made_from = self.meta["inputs"]
+        for role in dict.fromkeys([*inputs, *made_from]):
+            now, then = (each.get(role, {}).get("sha256") for each in (inputs, made_from))
+            if now != then:
+                change = (
+                    "was not given then"
+                    if then is None
+                    else "is not given now"
+                    if now is None
+                    else "has changed"
+                )
+                what = f"was encoded from other inputs: {role.replace('_', ' ')} {change}"
+                raise InputError(what, where=self.path, remedy=_AGAIN)
+
     def verify(self) -> None:
         """Compare what is in the files with the hashes that were recorded when they were written.
 
