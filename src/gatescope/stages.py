@@ -12,7 +12,7 @@ STAGE_VERSIONS: dict[str, int] = {
     "cuts": 3,
     "peaks": 1,
     "encode": 3,
-    "train": 2,
+    "train": 3,
     "evaluate": 2,
     "trace": 3,
     "audit": 1,

@@ -331,6 +331,7 @@ VERBS: dict[str, Verb] = {
                 default="none",
             ),
             _THREADS,
+            _number("--workers", "further processes that draw batches ahead", _whole_number(0), default=0),
             _OUTPUT_FOLDER,
         ),
     ),

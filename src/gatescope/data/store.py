@@ -43,7 +43,7 @@ _WRITTEN = ("meta.json", "regions.tsv", "*.npy")
 class EncodedStore(GenomeArrays):
     """Read an encoded store; arrays are mapped when first asked for, and never copied.
 
-    A pickled store is its path: each worker process opens the arrays for itself.
+    A copy or a pickle of a store holds no open array: each worker process opens them for itself.
 
     Parameters
     ----------
@@ -61,8 +61,8 @@ class EncodedStore(GenomeArrays):
         super().__init__(Path(path), _read_meta(Path(path)))
         require_file(self.path / "regions.tsv")
 
-    def __reduce__(self) -> tuple:
-        return EncodedStore, (self.path,)
+    def __getstate__(self) -> dict[str, Any]:
+        return {"path": self.path, "meta": self.meta, "_open": {}}
 
     def __repr__(self) -> str:
         return f"EncodedStore({str(self.path)!r}, {len(self.lengths)} contigs, tracks {self.tracks})"
