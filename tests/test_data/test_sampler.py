@@ -4,6 +4,7 @@ import os
 import pickle
 import shutil
 import signal
+from contextlib import closing
 
 import numpy as np
 import pybigtools
@@ -13,7 +14,7 @@ import pytest
 import torch
 from torch.utils.data import dataloader
 
-from gatescope.data import store as store_module
+from gatescope.data.arrays import GenomeArrays
 from gatescope.data.draw import Sampling
 from gatescope.data.sampler import (
     MAX_CUTS_PER_BP,
@@ -46,6 +47,12 @@ def batches(store, seed=1, contigs=("one", "two"), tracks=("cuts",), batch_size=
 
 def same(a, b):
     return all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+def read(drawn, sampler, workers, start_method="fork"):
+    """Return every batch that a loader hands on, and end its workers."""
+    with closing(Loader(drawn, sampler, workers=workers, start_method=start_method)) as loader:
+        return list(loader)
 
 
 @pytest.fixture(scope="module")
@@ -141,20 +148,20 @@ def test_any_number_of_workers_hands_on_the_same_batches(store, scheme, workers)
     """Over two epochs, of which the second begins anew, as after a resume; and in shuffled order."""
     drawn = batches(store, scheme=scheme)
     sampler = EpochSampler(5)
-    loader = Loader(drawn, sampler, workers=workers, start_method="fork")
-    for epoch in (0, 1):
-        sampler.set_epoch(epoch)
-        got = list(loader)
-        assert len(got) == len(loader) == 5
-        assert all(same(batch, drawn[5 * epoch + k]) for k, batch in enumerate(got))
+    with closing(Loader(drawn, sampler, workers=workers, start_method="fork")) as loader:
+        for epoch in (0, 1):
+            sampler.set_epoch(epoch)
+            got = list(loader)
+            assert len(got) == len(loader) == 5
+            assert all(same(batch, drawn[5 * epoch + k]) for k, batch in enumerate(got))
     shuffled = [3, 0, 9, 4]
-    got = Loader(drawn, shuffled, workers=workers, start_method="fork")
+    got = read(drawn, shuffled, workers)
     assert all(same(batch, drawn[k]) for k, batch in zip(shuffled, got, strict=True))
 
 
 def test_workers_that_start_from_nothing_hand_on_the_same_batches(store):
     drawn = batches(store, scheme="curriculum")
-    got = list(Loader(drawn, EpochSampler(4), workers=1, start_method="spawn"))
+    got = read(drawn, EpochSampler(4), 1, start_method="spawn")
     assert all(same(batch, drawn[k]) for k, batch in enumerate(got))
 
 
@@ -166,17 +173,17 @@ def test_drawing_leaves_no_trace(store):
 
 
 def test_each_worker_maps_the_arrays_for_itself(store, tmp_path, monkeypatch):
-    real = store_module._map_array
+    real = GenomeArrays._map
 
-    def noted(path, *arguments):
+    def noted(self, stem):
         with (tmp_path / "opened").open("a") as out:
             out.write(f"{os.getpid()}\n")
-        return real(path, *arguments)
+        return real(self, stem)
 
-    monkeypatch.setattr(store_module, "_map_array", noted)
+    monkeypatch.setattr(GenomeArrays, "_map", noted)
     drawn = batches(store)
     drawn[0]  # the parent's maps are open now, and would be inherited
-    list(Loader(drawn, EpochSampler(6), workers=2, start_method="fork"))
+    read(drawn, EpochSampler(6), 2)
     opened = (tmp_path / "opened").read_text().split()
     arrays = len(("codes", "state", "cuts"))
     assert {opened.count(process) for process in opened} == {arrays}
@@ -190,7 +197,7 @@ def test_a_store_that_is_gone_is_one_line(store):
     shutil.rmtree(store.path)
     for workers in (0, 2):
         with pytest.raises(InputError, match=r"cuts\.npy: ") as caught:
-            list(Loader(pickle.loads(copied), EpochSampler(6), workers=workers, start_method="fork"))
+            read(pickle.loads(copied), EpochSampler(6), workers)
         assert "\n" not in str(caught.value)
         assert "encode again" in str(caught.value)
 
@@ -213,7 +220,7 @@ def test_a_worker_that_was_killed_is_named(store, monkeypatch):
     )
     handler = signal.getsignal(signal.SIGCHLD)
     with pytest.raises(InputError, match=message):
-        list(Loader(drawn, EpochSampler(4), workers=1, start_method="fork"))
+        read(drawn, EpochSampler(4), 1)
     assert signal.getsignal(signal.SIGCHLD) is handler
 
 
@@ -228,7 +235,7 @@ class Broken(TrainingBatches):
 def test_our_own_mistakes_keep_their_name(store, workers):
     drawn = Broken(store, ["one"], (), Sampling(), 4, 1, 100)
     with pytest.raises(RuntimeError, match="a mistake of ours"):
-        list(Loader(drawn, EpochSampler(4), workers=workers, start_method="fork"))
+        read(drawn, EpochSampler(4), workers)
 
 
 def test_an_unknown_track_is_refused(store):

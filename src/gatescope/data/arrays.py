@@ -63,6 +63,8 @@ class ContigArrays:
 class GenomeArrays:
     """Read the arrays of a folder; they are mapped when first asked for, and never copied.
 
+    A copy or a pickle holds no mapped array and looks at no file: each worker process maps them for itself.
+
     Parameters
     ----------
     path : Path
@@ -77,12 +79,18 @@ class GenomeArrays:
     """
 
     def __init__(self, path: Path, meta: dict[str, Any]) -> None:
-        self.path, self.meta = path, meta
-        self._open: dict[str, NDArray] = {}
-        self._rows: dict[tuple[str, int], NDArray] = {}
+        self.__setstate__((path, meta))
         for stem in self._stems:
             file = path / f"{stem}.npy"
             require_file(file, self._recorded(file, "bytes"))
+
+    def __getstate__(self) -> tuple[Path, dict[str, Any]]:
+        return self.path, self.meta
+
+    def __setstate__(self, state: tuple[Path, dict[str, Any]]) -> None:
+        self.path, self.meta = state
+        self._open: dict[str, NDArray] = {}
+        self._rows: dict[tuple[str, int], NDArray] = {}
 
     @property
     def lengths(self) -> dict[str, int]:

@@ -205,6 +205,12 @@ class Loader(DataLoader):
             signal.signal(signal.SIGCHLD, before)
         return batches
 
+    def close(self) -> None:
+        """End the workers now; otherwise they live until the garbage collector finds the loader."""
+        if self._iterator is not None:
+            self._iterator._shutdown_workers()  # pyright: ignore[reportAttributeAccessIssue]
+            self._iterator = None
+
 
 class _MistakesAsItems(Dataset):
     """Return an `InputError` in place of the batch: torch would hand on a worker's as a printed traceback."""

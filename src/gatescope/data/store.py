@@ -61,9 +61,6 @@ class EncodedStore(GenomeArrays):
         super().__init__(Path(path), _read_meta(Path(path)))
         require_file(self.path / "regions.tsv")
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"path": self.path, "meta": self.meta, "_open": {}}
-
     def __repr__(self) -> str:
         return f"EncodedStore({str(self.path)!r}, {len(self.lengths)} contigs, tracks {self.tracks})"
 

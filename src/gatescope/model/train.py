@@ -8,6 +8,7 @@ import json
 import logging
 import shutil
 import warnings
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -208,15 +209,16 @@ def _fit(
         warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
         # Workers are mostly idle, however few cores there are.
         warnings.filterwarnings("ignore", message="This DataLoader will create.*")
-        # Python 3.12 on: workers fork before they do anything, and run no thread of their parent's
+        # Python 3.12 on; workers run no thread of their parent's
         warnings.filterwarnings("ignore", message=".*multi-threaded, use of fork.*")
-        trainer.fit(
-            module,
-            Loader(train_batches, sampler, workers=workers, pin_memory=on_gpu),
-            Loader(valid_batches, pin_memory=on_gpu),
-            ckpt_path=str(earlier) if earlier.exists() else None,
-            weights_only=True,
-        )
+        with closing(Loader(train_batches, sampler, workers=workers, pin_memory=on_gpu)) as training:
+            trainer.fit(
+                module,
+                training,
+                Loader(valid_batches, pin_memory=on_gpu),
+                ckpt_path=str(earlier) if earlier.exists() else None,
+                weights_only=True,
+            )
     return record, _network_weights(resume / "best.ckpt"), _network_weights(resume / "last.ckpt")
 
 
