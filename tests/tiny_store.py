@@ -1,5 +1,6 @@
 """A small encoded store for the tests of model and trace: random bases, one motif that opens the state."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,24 @@ def make_store(path: Path, window_bp: int = 500, seed: int = 0) -> EncodedStore:
         state[codes == 4] = 255
         cuts = rng.poisson(np.where(state == 1, 0.5, 0.05)).astype(np.float32)
         contigs.append((name, ContigArrays(codes, state, {"cuts": cuts})))
-    meta = {
+    write_store(path, contigs, pd.DataFrame(rows, columns=REGION_COLUMNS), _meta(window_bp, seed))
+    return EncodedStore(path)
+
+
+def replace_codes(store: EncodedStore, contig: str, codes: np.ndarray) -> EncodedStore:
+    """Write the store again with other bases on one contig."""
+    contigs = [
+        (name, ContigArrays(np.array(store.codes(name)), np.array(store.state(name)),
+                            {"cuts": np.array(store.track(name, "cuts"))}))
+        for name in store.lengths
+    ]  # fmt: skip
+    contigs = [(n, replace(arrays, codes=codes) if n == contig else arrays) for n, arrays in contigs]
+    write_store(store.path, contigs, store.regions, _meta(store.window_bp, store.meta["seed"]))
+    return EncodedStore(store.path)
+
+
+def _meta(window_bp: int, seed: int) -> dict:
+    return {
         "stage_version": 1,
         "window_bp": window_bp,
         "folds": {"f1": {"test": ["four"], "valid": ["three"]}},
@@ -35,5 +53,3 @@ def make_store(path: Path, window_bp: int = 500, seed: int = 0) -> EncodedStore:
         "filters": [],
         "seed": seed,
     }
-    write_store(path, contigs, pd.DataFrame(rows, columns=REGION_COLUMNS), meta)
-    return EncodedStore(path)

@@ -249,14 +249,18 @@ def network_settings(config: Mapping[str, Any], model: str) -> dict[str, Any]:
 def training_settings(config: Mapping[str, Any], model: str) -> dict[str, Any]:
     """Return how `model` is trained: the common settings with its own in their place.
 
+    `workers` is not among them: a network does not depend on it.
+
     Raises
     ------
     InputError
         If no window would ever be drawn.
     """
-    common, own = config["training"], config["models"][model]["training"]
+    common, own = dict(config["training"]), config["models"][model]["training"]
+    common.pop("workers", None)
     sampling = {**common["sampling"], **own.get("sampling", {})}
-    if not any(sampling[share] for share in ("peaks", "background", "uniform")):
+    is_mixed = sampling["scheme"] != "whole_genome"
+    if is_mixed and not any(sampling[share] for share in ("peaks", "background", "uniform")):
         raise InputError(
             "peaks, background and uniform are all 0",
             where=f"config: training.sampling (model {model})",

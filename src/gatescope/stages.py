@@ -12,7 +12,7 @@ STAGE_VERSIONS: dict[str, int] = {
     "cuts": 3,
     "peaks": 1,
     "bias": 1,
-    "encode": 3,
+    "encode": 4,
     "train": 4,
     "evaluate": 3,
     "trace": 3,

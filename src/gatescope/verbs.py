@@ -194,6 +194,7 @@ _UNIT = _option(
     default=[],
     metavar="DIRECTION:UNIT",
 )
+_PIECE = _option("--piece", "do this for a share of the contigs and stop, such as 2-of-8", default="1-of-1")
 _LAYER = _number("--layer", "LSTM layer, from 1", default=1)
 
 LOG_HELP = "write progress here as well, and errors here instead: Snakemake shows the log of a failed job"
@@ -329,6 +330,13 @@ VERBS: dict[str, Verb] = {
                 default="report",
             ),
             _SEED,
+            _PIECE,
+            _option(
+                "--check",
+                "write nothing; look whether the store was made from these files, and is undamaged",
+                action="store_true",
+                default=False,
+            ),
             _OUTPUT_FOLDER,
             _folder(
                 "--reports",
@@ -354,6 +362,7 @@ VERBS: dict[str, Verb] = {
                 default="none",
             ),
             _THREADS,
+            _number("--workers", "further processes that draw batches ahead", _whole_number(0), default=0),
             _OUTPUT_FOLDER,
         ),
     ),
@@ -390,7 +399,7 @@ VERBS: dict[str, Verb] = {
                 "--slices", "BED of regions of which every gate of every unit is kept (.npz)", default=None
             ),
             _LAYER,
-            _option("--piece", "trace a share of the contigs and stop, such as 2-of-8", default="1-of-1"),
+            _PIECE,
             _number("--decimals", "decimals kept in the tracks, 1 to 7", _whole_number(1, 7), default=3),
             _option("--dtype", "precision of the replay", choices=("float32", "float64"), default="float32"),
             _option("--unknown-bases", "learned, freeze or decay(HALF_LIFE_BP)", default="learned"),

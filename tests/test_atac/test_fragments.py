@@ -163,7 +163,7 @@ def test_chunks_line_ends_compression_order_and_headers_make_no_difference(tmp_p
     )
     for chunk_bytes in (1 << 25, 100, 1):
         monkeypatch.setattr(fragments_module, "_CHUNK_BYTES", chunk_bytes)
-        monkeypatch.setattr(spool_module, "_MERGE_AT_LEAST", chunk_bytes)
+        monkeypatch.setattr(spool_module, "_RUN", chunk_bytes)
         for name, content in (
             ("a.bed", text),
             ("b.bed.gz", text),

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from gatescope.data.store import ContigArrays, write_store
+from gatescope.data.store import ContigArrays, EncodedStore, write_store
 
 DIRECTIONS, CROSSINGS = ("fwd", "rev"), ("entry", "exit")
 HIGH, LOW = 3.0, -3.0  # logits: sigmoid = 0.953 and 0.047
@@ -97,6 +97,7 @@ class World:
         (self.folder / "model").mkdir(exist_ok=True)
         meta = {
             "run": "sequence.f1.1",
+            "store": EncodedStore(self.folder / "store").content_hash,
             "fold": self.fold,
             "network": {"inputs": list(self.inputs)},
             "lookahead_bp": self.lookahead_bp,

@@ -210,6 +210,15 @@ def test_traces_of_other_networks_are_refused(tmp_path):
         run(world, twin=tmp_path / "trace")
 
 
+def test_a_store_that_was_encoded_again_since_is_refused(tmp_path):
+    world = make_world(tmp_path)
+    meta = json.loads((tmp_path / "store" / "meta.json").read_text())
+    (tmp_path / "store" / "meta.json").write_text(json.dumps({**meta, "seed": 2}))
+    with pytest.raises(InputError, match=r"model\.json: was trained on the encoded store"):
+        run(world)
+    assert not (tmp_path / "boundaries").exists()
+
+
 def test_what_does_not_fit_is_refused_and_leaves_nothing(tmp_path):
     world = make_world(tmp_path)
     with pytest.raises(InputError, match=r"contigs .* lies 12000 bp inside"):

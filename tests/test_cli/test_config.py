@@ -25,14 +25,14 @@ from gatescope.config import (
     size_runs,
     training_settings,
 )
+from gatescope.data.draw import Sampling
 from gatescope.data.encode import encode
 from gatescope.data.preflight import RunSize
-from gatescope.data.sampler import Sampling
 from gatescope.data.simulate import simulate
 from gatescope.errors import InputError
 from gatescope.genome.folds import name_folds
 from gatescope.model.network import NetworkConfig
-from gatescope.model.train import Training
+from gatescope.model.train import Training, train
 from gatescope.samples import read_samples
 
 ROOT = Path(__file__).parents[2]
@@ -63,7 +63,11 @@ def config(**changes):
         "folds": {"f1": fold, "elsewhere": {"test": ["x"], "valid": ["x"]}},
         "models": {"a": model, "b": {**model, "inputs": ["sequence", "cuts"], "targets": ["state"]}},
         "runs": {"models": ["a", "b"], "folds": ["f1"], "seeds": [1, 2]},
-        "training": {"epochs": 3, "sampling": {"peaks": 1, "background": 0, "uniform": 0, "jitter_bp": 5}},
+        "training": {
+            "epochs": 3,
+            "sampling": {"scheme": "balanced", "peaks": 1, "background": 0, "uniform": 0},
+            "workers": 3,
+        },
     } | changes
 
 
@@ -116,7 +120,7 @@ def test_schema_describes_every_key_and_allows_no_other():
 @pytest.mark.parametrize(
     ("section", "kind"),
     [
-        ("training", Training),
+        ("training", (Training, train)),
         ("training.sampling", Sampling),
         ("models.<name>", NetworkConfig),
         ("boundaries", (ProfileShape, VerdictRule, BoundarySettings)),
@@ -399,7 +403,7 @@ def test_runs_are_every_combination(sheet):
 
 def test_runs_alike_are_sized_together(sheet):
     """As preflight takes it; how much a network costs is in its own settings and those of training."""
-    training = {"epochs": 3, "windows_per_epoch": 96, "sampling": {"peaks": 1}}
+    training = {"epochs": 3, "windows_per_epoch": 96, "sampling": {"scheme": "balanced", "peaks": 1}}
     small = {
         "inputs": ["sequence"],
         "targets": ["state"],
@@ -458,8 +462,8 @@ def test_a_model_overrides_how_it_is_trained():
     settings = training_settings(config(models={"a": {"training": own}}), "a")
     assert settings == {
         "epochs": 7,
-        "sampling": {"peaks": 1, "background": 0, "uniform": 2, "jitter_bp": 5},
-    }
+        "sampling": {"scheme": "balanced", "peaks": 1, "background": 0, "uniform": 2},
+    }, "the workers do not change a network, and a parameter that changes would train it again"
 
 
 @pytest.mark.parametrize(
@@ -519,6 +523,8 @@ def test_some_window_must_be_drawn():
         InputError, match=r"training.sampling \(model a\): peaks, background and uniform are all 0"
     ):
         training_settings(config(models={"a": {"training": {"sampling": nothing}}}), "a")
+    tiled = {"sampling": {**nothing, "scheme": "whole_genome"}}
+    assert training_settings(config(models={"a": {"training": tiled}}), "a")["sampling"] == tiled["sampling"]
 
 
 def test_a_section_becomes_its_dataclass():
@@ -541,7 +547,7 @@ def test_a_section_becomes_its_dataclass():
         (Training, {"learning_rate": float("nan")}, "here: learning_rate: nan; wanted a number"),
         (Training, {"device": None}, "here: device: None; wanted text"),
         (Training, {"sampling": []}, "here: sampling: []; wanted keys and values"),
-        (Training, {"sampling": {"peak": 1}}, "here: sampling: unknown peak; known are peaks,"),
+        (Training, {"sampling": {"peak": 1}}, "here: sampling: unknown peak; known are scheme, peaks,"),
         (Training, {"sampling": {"reverse_complement": 1}}, "reverse_complement: 1; wanted true or false"),
         (NetworkConfig, {"inputs": "sequence"}, "here: inputs: 'sequence'; wanted a list"),
         (NetworkConfig, {"inputs": ["sequence", 1]}, "here: inputs: 1; wanted text"),

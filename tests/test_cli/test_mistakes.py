@@ -43,7 +43,7 @@ def check(outcome, words, output):
         ({"layers": "two"}, {}, "models: layers: 'two'; wanted a whole number"),
         ({}, {"epoch": 3}, "training: unknown epoch; known are epochs,"),
         ({}, {"batch_size": 0}, "training: batch_size: 0; wanted at least 1"),
-        ({}, {"sampling": {"jitter": 3}}, "training: sampling: unknown jitter; known are peaks,"),
+        ({}, {"sampling": {"jitter": 3}}, "training: sampling: unknown jitter; known are scheme, peaks,"),
     ],
 )
 def test_train_settings(store, tmp_path, run_cli, network, training, words):

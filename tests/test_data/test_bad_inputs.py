@@ -426,7 +426,7 @@ BAD = {
     "store that does not exist": Bad("train", flags(), ["store", "not an encoded store", "gatescope encode"]),
     "store of another version": Bad("train", store(set_version), ["format version 99", "encode again"]),
     "store without an array": Bad(
-        "train", store(lambda path: (path / "chr2.cuts.npy").unlink()), ["chr2.cuts.npy"]
+        "train", store(lambda path: (path / "track.cuts.npy").unlink()), ["track.cuts.npy"]
     ),
     "fold that the store lacks": Bad("train", store(lambda path: None, fold=["f9"]), ["'f9'", "f1"]),
 }

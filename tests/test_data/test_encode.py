@@ -329,8 +329,8 @@ def test_a_contig_without_peaks_is_warned_of_and_a_part_without_is_refused(tiny_
 
 def test_an_old_store_is_replaced(tiny_inputs):
     store = run(tiny_inputs)
-    (store.path / "chrOld.codes.npy").touch()
+    (store.path / "chrOld.npy").touch()
     shutil.copy(store.path / "meta.json", tiny_inputs.folder / "meta.json")
     again = run(tiny_inputs)
-    assert not (again.path / "chrOld.codes.npy").exists()
+    assert not (again.path / "chrOld.npy").exists()
     assert (again.path / "meta.json").read_bytes() == (tiny_inputs.folder / "meta.json").read_bytes()

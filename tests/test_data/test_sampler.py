@@ -1,15 +1,39 @@
-"""Training windows: pure functions of (seed, index); on the other strand everything is turned at once."""
+"""Batches: what the FASTA, the bigWig and the peaks say, the same from any number of workers."""
+
+import os
+import pickle
+import shutil
+import signal
+from contextlib import closing
 
 import numpy as np
+import pybigtools
+import pyBigWig
+import pyfaidx
 import pytest
 import torch
-from scipy.stats import kstest
-from torch.utils.data import DataLoader
+from torch.utils.data import dataloader
 
-from gatescope.data.sampler import MAX_CUTS_PER_BP, EpochSampler, Sampling, TiledWindows, TrainingBatches
+from gatescope.data.arrays import GenomeArrays
+from gatescope.data.draw import Sampling
+from gatescope.data.sampler import (
+    MAX_CUTS_PER_BP,
+    EpochSampler,
+    Loader,
+    TiledWindows,
+    TrainingBatches,
+)
+from gatescope.data.store import ContigArrays, EncodedStore, write_store
 from gatescope.errors import InputError
-from gatescope.genome.sequence import one_hot
 from tiny_store import LENGTHS, make_store
+
+SCHEMES = ("balanced", "whole_genome", "curriculum")
+NAMES = list(LENGTHS)
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:This DataLoader will create"),
+    # Python 3.12 on
+    pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning"),
+]
 
 
 @pytest.fixture
@@ -17,112 +41,98 @@ def store(tmp_path):
     return make_store(tmp_path / "store")
 
 
-def batches(store, seed=1, contigs=("one", "two"), copies=None, **sampling):
-    return TrainingBatches(store, list(contigs), ("cuts",), Sampling(**sampling), 6, seed, copies)
+def batches(store, seed=1, contigs=("one", "two"), tracks=("cuts",), batch_size=6, copies=None, **sampling):
+    return TrainingBatches(store, list(contigs), tracks, Sampling(**sampling), batch_size, seed, 100, copies)
 
 
 def same(a, b):
     return all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
 
 
-def test_same_seed_and_index_same_batch_in_any_order_and_worker(store):
-    first = batches(store)
-    straight = [first[k] for k in range(6)]
-    again = batches(store)
-    backwards = [again[k] for k in reversed(range(6))][::-1]
-    assert all(same(a, b) for a, b in zip(straight, backwards, strict=True))
-    loader = DataLoader(batches(store), batch_size=None, sampler=range(6), num_workers=2)
-    assert all(same(a, b) for a, b in zip(straight, loader, strict=True))
-    assert not same(straight[0], straight[1])
-    assert not same(straight[0], batches(store, seed=2)[0])
+def read(drawn, sampler, workers, start_method="fork"):
+    """Return every batch that a loader hands on, and end its workers."""
+    with closing(Loader(drawn, sampler, workers=workers, start_method=start_method)) as loader:
+        return list(loader)
 
 
-def test_windows_are_what_the_store_holds(store):
-    """Found again by searching the contigs for each window's bases, on either strand."""
-    both = 0
-    for index in range(8):
-        batch = batches(store)[index]
-        for n in range(6):
-            hits = []
-            for contig in ("one", "two"):
-                for strand in (1, -1):
-                    codes = np.asarray(store.codes(contig))[::strand]
-                    codes = codes if strand == 1 else np.where(codes < 4, 3 - codes, codes)
-                    x = one_hot(codes)
-                    for start in range(len(codes) - 499):
-                        if np.array_equal(
-                            x[:, start : start + 12], batch.one_hot[n, :, :12]
-                        ) and np.array_equal(x[:, start : start + 500], batch.one_hot[n]):
-                            hits.append((contig, strand, start))
-            (contig, strand, start) = hits[0]
-            assert len(hits) == 1
-            both |= 1 if strand == 1 else 2
-            for name, values in (("cuts", batch.cuts[n]), ("cuts", batch.tracks[n, 0])):
-                expected = np.minimum(np.asarray(store.track(contig, name)), MAX_CUTS_PER_BP)[::strand]
-                assert np.array_equal(values, expected[start : start + 500])
-            assert np.array_equal(
-                batch.state[n], np.asarray(store.state(contig))[::strand][start : start + 500]
-            )
-        if both == 3 and index >= 1:
-            break
-    assert both == 3
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Write the store's genome as FASTA, its cuts as bigWig (one tower among them) and its peaks as a list."""
+    folder = tmp_path_factory.mktemp("files")
+    store = make_store(folder / "store")
+    cuts = {name: np.array(store.track(name, "cuts")) for name in NAMES}
+    cuts["one"][800] = 10 * MAX_CUTS_PER_BP
+    arrays = [(n, ContigArrays(store.codes(n), store.state(n), {"cuts": cuts[n]})) for n in NAMES]
+    write_store(folder / "store", arrays, store.regions, {k: store.meta[k] for k in META})
+    sequences = ["".join("ACGTN"[code] for code in store.codes(name)) for name in NAMES]
+    pairs = zip(NAMES, sequences, strict=True)
+    (folder / "genome.fa").write_text("".join(f">{name}\n{bases}\n" for name, bases in pairs))
+    with pyBigWig.open(str(folder / "cuts.bw"), "w") as bigwig:
+        bigwig.addHeader(list(LENGTHS.items()))
+        for name in NAMES:
+            bigwig.addEntries(name, 0, values=cuts[name].astype(float), span=1, step=1)
+    peaks = [(r.chrom, r.start, r.end) for r in store.regions.itertuples() if r.kind == "peak"]
+    return folder, peaks
 
 
-@pytest.fixture
-def draw(store, monkeypatch):
-    """Return where the windows of 2,400 draws begin, as (contig, start, strand), under a sampling."""
-    monkeypatch.setattr(TrainingBatches, "cut", lambda self, places: places)
-    return lambda **sampling: [place for k in range(400) for place in batches(store, **sampling)[k]]
+META = ("stage_version", "window_bp", "folds", "inputs", "filters", "seed")
 
 
-def centres(store, kind):
-    """Return the places of windows of a kind that are not moved, kept on their contig."""
-    rows = store.regions[(store.regions.kind == kind) & store.regions.chrom.isin(["one", "two"])]
-    return {(c, min(max(s - 250, 0), LENGTHS[c] - 500)) for c, s in zip(rows.chrom, rows.summit, strict=True)}
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_batches_are_what_the_files_hold_read_one_window_at_a_time(files, scheme):
+    folder, peaks = files
+    drawn = batches(EncodedStore(folder / "store"), scheme=scheme, batch_size=12)
+    genome = pyfaidx.Fasta(str(folder / "genome.fa"))
+    clipped = strands = 0
+    with pybigtools.open(str(folder / "cuts.bw")) as bigwig:
+        for index in range(8):
+            batch = drawn[index]
+            for n, (contig, start, turned) in enumerate(zip(*drawn.draws.draw(index), strict=True)):
+                contig, end = NAMES[contig], start + 500
+                part = genome[contig][int(start) : int(end)]
+                bases = (-part).seq if turned else part.seq
+                assert np.array_equal(batch.one_hot[n], [[base == x for base in bases] for x in "ACGT"])
+                cuts = list(bigwig.values(contig, int(start), int(end), fillna=None))
+                state = [any(c == contig and s <= at < e for c, s, e in peaks) for at in range(start, end)]
+                state = [
+                    255 if base == "N" else int(open_) for base, open_ in zip(part.seq, state, strict=True)
+                ]
+                if turned:
+                    cuts, state = cuts[::-1], state[::-1]
+                assert batch.tracks[n, 0].tolist() == cuts, "an input is not clipped"
+                assert batch.cuts[n].tolist() == [min(cut, MAX_CUTS_PER_BP) for cut in cuts]
+                assert batch.state[n].tolist() == state
+                clipped += max(cuts) > MAX_CUTS_PER_BP
+                strands |= 1 + bool(turned)
+    genome.close()
+    assert clipped and strands == 3
 
 
-def test_shares_are_kept(store, draw):
-    """A mixture: windows of each kind, told by where they begin, in the proportion asked for."""
-    drawn = [place[:2] for place in draw(peaks=3, background=2, uniform=1, jitter_bp=0)]
-    known = {kind: centres(store, kind) for kind in ("peak", "background")}
-    counts = [sum(place in known[kind] for place in drawn) for kind in known]
-    chance = (1 - np.array([3, 2]) / 6) * np.array([3, 2]) / 6 * len(drawn)
-    assert (np.abs(counts - np.array([3, 2]) / 6 * len(drawn)) < 4 * np.sqrt(chance)).all()
-    assert {place for place in drawn if place in known["peak"]} == known["peak"], "each peak has its turn"
-    for kind in known:
-        alone = {"peaks": kind == "peak", "background": kind == "background", "uniform": 0, "jitter_bp": 0}
-        assert {place[:2] for place in draw(**alone)} == known[kind]
-
-
-def test_jitter_reaches_as_far_as_allowed_and_no_further(store, draw):
-    drawn = draw(peaks=1, background=1, uniform=0, jitter_bp=37)
-    known = centres(store, "peak") | centres(store, "background")
-    shifts = [min((start - s for c, s in known if c == contig), key=abs) for contig, start, _ in drawn]
-    assert (min(shifts), max(shifts)) == (-37, 37)
-    inside = [shift for shift, (_, start, _) in zip(shifts, drawn, strict=True) if start > 0]
-    assert kstest((np.array(inside) + 37.5) / 75, "uniform").pvalue > 0.001
-
-
-def test_uniform_windows_begin_anywhere_with_the_same_chance(draw):
-    drawn = draw(peaks=0, background=0, uniform=1)
-    room = {contig: LENGTHS[contig] - 500 + 1 for contig in ("one", "two")}
-    places = [start + (room["one"] if contig == "two" else 0) for contig, start, _ in drawn]
-    assert all(0 <= start < room[contig] for contig, start, _ in drawn)
-    assert kstest((np.array(places) + 0.5) / sum(room.values()), "uniform").pvalue > 0.001
-
-
-def test_half_of_the_windows_are_read_from_the_other_strand(draw):
-    turned = [is_reverse for *_, is_reverse in draw()]
-    assert abs(np.mean(turned) - 0.5) < 4 * 0.5 / np.sqrt(len(turned))
-    assert not any(is_reverse for *_, is_reverse in draw(reverse_complement=False))
+def test_other_strand_of_a_batch_is_the_batch_of_the_other_strand(store, tmp_path):
+    """A store of the reverse complement, the places mirrored: the same windows."""
+    turned = []
+    for name in NAMES:
+        codes = store.codes(name)[::-1]
+        tracks = {"cuts": store.track(name, "cuts")[::-1]}
+        turned.append(
+            (name, ContigArrays(np.where(codes < 4, 3 - codes, codes), store.state(name)[::-1], tracks))
+        )
+    write_store(tmp_path / "turned", turned, store.regions, {k: store.meta[k] for k in META})
+    forward, mirrored = batches(store), batches(EncodedStore(tmp_path / "turned"))
+    for index in range(3):
+        places = forward.draws.draw(index)
+        lengths = np.array(list(LENGTHS.values()))[places.contigs]
+        mirror = places._replace(starts=lengths - 500 - places.starts, is_reverse=~places.is_reverse)
+        assert same(forward.cut(places), mirrored.cut(mirror))
 
 
 def test_tiles_cover_a_contig_once_and_in_order(store):
-    tiles = TiledWindows(store, ["three"], (), 2)
-    bases = torch.cat([tiles[k].one_hot for k in range(len(tiles))]).permute(1, 0, 2).flatten(1)
-    assert np.array_equal(
-        bases, one_hot(np.asarray(store.codes("three")))[:, : LENGTHS["three"] // 500 * 500]
-    )
+    tiles = TiledWindows(store, ["three", "one"], (), 2)
+    assert len(tiles) == len(list(tiles)) == 8
+    state = torch.cat([tile.state.flatten() for tile in tiles])
+    assert state.tolist() == [*store.state("three")[:2000], *store.state("one")]
+    assert [len(tile.state) for tile in Loader(tiles)] == [2] * 8
+    assert len(TiledWindows(store, ["four"], (), 2)) == 1
 
 
 def test_epochs_number_their_batches_through():
@@ -132,12 +142,105 @@ def test_epochs_number_their_batches_through():
     assert list(sampler) == [12, 13, 14]
 
 
-def test_an_unknown_track_and_short_contigs_are_refused(store):
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("workers", [0, 1, 3])
+def test_any_number_of_workers_hands_on_the_same_batches(store, scheme, workers):
+    """Over two epochs, of which the second begins anew, as after a resume; and in shuffled order."""
+    drawn = batches(store, scheme=scheme)
+    sampler = EpochSampler(5)
+    with closing(Loader(drawn, sampler, workers=workers, start_method="fork")) as loader:
+        for epoch in (0, 1):
+            sampler.set_epoch(epoch)
+            got = list(loader)
+            assert len(got) == len(loader) == 5
+            assert all(same(batch, drawn[5 * epoch + k]) for k, batch in enumerate(got))
+    shuffled = [3, 0, 9, 4]
+    got = read(drawn, shuffled, workers)
+    assert all(same(batch, drawn[k]) for k, batch in zip(shuffled, got, strict=True))
+
+
+def test_workers_that_start_from_nothing_hand_on_the_same_batches(store):
+    drawn = batches(store, scheme="curriculum")
+    got = read(drawn, EpochSampler(4), 1, start_method="spawn")
+    assert all(same(batch, drawn[k]) for k, batch in enumerate(got))
+
+
+def test_drawing_leaves_no_trace(store):
+    for scheme in SCHEMES:
+        drawn = batches(store, scheme=scheme)
+        before = pickle.dumps(drawn)
+        assert drawn[3] and pickle.dumps(drawn) == before
+
+
+def test_each_worker_maps_the_arrays_for_itself(store, tmp_path, monkeypatch):
+    real = GenomeArrays._map
+
+    def noted(self, stem):
+        with (tmp_path / "opened").open("a") as out:
+            out.write(f"{os.getpid()}\n")
+        return real(self, stem)
+
+    monkeypatch.setattr(GenomeArrays, "_map", noted)
+    drawn = batches(store)
+    drawn[0]  # the parent's maps are open now, and would be inherited
+    read(drawn, EpochSampler(6), 2)
+    opened = (tmp_path / "opened").read_text().split()
+    arrays = len(("codes", "state", "cuts"))
+    assert {opened.count(process) for process in opened} == {arrays}
+    assert len(set(opened)) == 3 and str(os.getpid()) in opened
+
+
+def test_a_store_that_is_gone_is_one_line(store):
+    """In this process, in workers, and where the dataset came as a pickle, as it does to workers that are spawned."""
+    drawn = batches(store)
+    copied = pickle.dumps(drawn)
+    shutil.rmtree(store.path)
+    for workers in (0, 2):
+        with pytest.raises(InputError, match=r"cuts\.npy: ") as caught:
+            read(pickle.loads(copied), EpochSampler(6), workers)
+        assert "\n" not in str(caught.value)
+        assert "encode again" in str(caught.value)
+
+
+class Doomed(TrainingBatches):
+    """Its third batch is the end of the process that draws it."""
+
+    def __getitem__(self, index):
+        if index == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().__getitem__(index)
+
+
+def test_a_worker_that_was_killed_is_named(store, monkeypatch):
+    look = dataloader._MultiProcessingDataLoaderIter._try_get_data
+    monkeypatch.setattr(look, "__defaults__", (0.2,))  # seconds between two looks, as a rule five
+    drawn = Doomed(store, ["one"], (), Sampling(), 4, 1, 100)
+    message = (
+        r"training: workers: a process that loads batches has died \(.*\); likely cause: the job ran out"
+    )
+    handler = signal.getsignal(signal.SIGCHLD)
+    with pytest.raises(InputError, match=message):
+        read(drawn, EpochSampler(4), 1)
+    assert signal.getsignal(signal.SIGCHLD) is handler
+
+
+class Broken(TrainingBatches):
+    """A mistake of ours, which is not the user's."""
+
+    def __getitem__(self, index):
+        raise RuntimeError("a mistake of ours")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_our_own_mistakes_keep_their_name(store, workers):
+    drawn = Broken(store, ["one"], (), Sampling(), 4, 1, 100)
+    with pytest.raises(RuntimeError, match="a mistake of ours"):
+        read(drawn, EpochSampler(4), workers)
+
+
+def test_an_unknown_track_is_refused(store):
     with pytest.raises(InputError, match="track 'gc' is not in the encoded store"):
-        TrainingBatches(store, ["one"], ("gc",), Sampling(), 4, 1)
-    store.meta["window_bp"] = 100_000
-    with pytest.raises(InputError, match="no training contig"):
-        batches(store)
+        batches(store, tracks=("gc",))
 
 
 def test_copies_of_held_out_windows_are_not_scored_on_either_strand(store):
@@ -148,10 +251,10 @@ def test_copies_of_held_out_windows_are_not_scored_on_either_strand(store):
         for start, end in stretches:
             hidden[contig][start:end] = 255
     plain, masked = batches(store), batches(store, copies=copies)
-    places = []
-    plain.cut = lambda found: places.extend(found)
+    names, places = list(store.lengths), []
     for index in range(20):
-        plain[index]
+        drawn = plain.draws.draw(index)
+        places += [(names[rank], *rest) for rank, *rest in zip(*drawn, strict=True)]
     rows = [row for index in range(20) for row in masked[index].state.numpy()]
     changed = 0
     for (contig, start, is_reverse), row in zip(places, rows, strict=True):

@@ -1,7 +1,10 @@
 """The encoded store: round trip, laziness, refusal of what it cannot read."""
 
+import hashlib
 import json
 import pickle
+import re
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +14,9 @@ import pytest
 from gatescope.data.store import FORMAT_VERSION, REGION_COLUMNS, ContigArrays, EncodedStore, write_store
 from gatescope.errors import InputError
 from gatescope.genome.folds import Fold
+from gatescope.genome.sequence import one_hot
 
+CUTS = "track.cuts.npy"
 META = {
     "stage_version": 1,
     "window_bp": 8,
@@ -45,6 +50,10 @@ def folder(arrays, tmp_path):
     return tmp_path / "encoded"
 
 
+def cut_off(path):
+    path.write_bytes(path.read_bytes()[:-20])
+
+
 def edit_meta(folder, **changes):
     path = folder / "meta.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
@@ -67,8 +76,30 @@ def test_what_is_written_is_read_back(folder, arrays):
 
 def test_file_names_are_those_of_the_format_page(folder):
     names = {path.name for path in folder.iterdir()}
-    arrays = {f"{contig}.{kind}.npy" for contig in "abc" for kind in ("codes", "state", "cuts", "other")}
+    arrays = {f"{name}.npy" for name in ("codes", "state", "track.cuts", "track.other")}
     assert names == arrays | {"meta.json", "regions.tsv"}
+
+
+def test_numpy_alone_reads_the_store_as_the_format_page_says(arrays, tmp_path, monkeypatch):
+    write_store(tmp_path, [("a", arrays["a"]), ("chrIV", arrays["b"])], REGIONS, META)
+    page = (Path(__file__).parents[2] / "docs" / "formats.md").read_text()
+    (code,) = [part for part in re.findall(r"```python\n(.*?)```", page, re.S) if "meta.json" in part]
+    assert "import numpy as np" in code and "gatescope." not in code
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    exec(code, names)
+    np.testing.assert_array_equal(names["cuts"], arrays["b"].tracks["cuts"])
+    np.testing.assert_array_equal(names["one_hot"], one_hot(arrays["b"].codes))
+
+
+def test_sizes_and_hashes_are_as_the_format_page_says(folder):
+    meta = json.loads((folder / "meta.json").read_text())
+    for file, written in meta["arrays"].items():
+        values = np.load(folder / file, mmap_mode="r")
+        assert values.dtype.name == written["dtype"] and (folder / file).stat().st_size == written["bytes"]
+        assert written["bytes"] == 128 + values.nbytes
+        assert hashlib.sha256(values).hexdigest() == written["sha256"]
+    assert hashlib.sha256((folder / "regions.tsv").read_bytes()).hexdigest() == meta["regions_sha256"]
 
 
 def test_arrays_are_mapped_and_read_only(folder):
@@ -76,24 +107,40 @@ def test_arrays_are_mapped_and_read_only(folder):
     assert isinstance(codes, np.memmap) and not codes.flags.writeable
 
 
-def test_a_pickled_store_is_its_path(folder):
+def test_a_pickled_store_holds_no_array(folder):
     store = EncodedStore(folder)
+    closed = pickle.dumps(store)
     store.codes("a"), store.regions
     pickled = pickle.dumps(store)
-    assert len(pickled) < 500
+    assert pickled == closed
     np.testing.assert_array_equal(pickle.loads(pickled).codes("a"), store.codes("a"))
 
 
-def test_many_contigs_do_not_exhaust_file_descriptors(tmp_path, monkeypatch):
-    monkeypatch.setattr("gatescope.data.store._MOST_OPEN", 8)
-    contigs = {f"scaffold{n}": draw_arrays(10, n, ("cuts",)) for n in range(20)}
+def test_a_draft_genome_of_5000_scaffolds_is_four_files(tmp_path):
+    whole = draw_arrays(50_000, 1, ("cuts",))
+    ends = np.sort(np.random.default_rng(2).choice(np.arange(1, 50_000), 4_999, replace=False))
+    bounds = list(pairwise([0, *ends.tolist(), 50_000]))
+    contigs = {
+        f"scaffold_{n}|v1.{n}": ContigArrays(
+            whole.codes[a:b], whole.state[a:b], {"cuts": whole.tracks["cuts"][a:b]}
+        )
+        for n, (a, b) in enumerate(bounds)
+    }
     write_store(tmp_path / "encoded", contigs.items(), REGIONS, META)
+    assert len(list((tmp_path / "encoded").iterdir())) == 5
     store = EncodedStore(tmp_path / "encoded")
     before = len(list(Path("/proc/self/fd").iterdir()))
     for contig, wanted in contigs.items():
         np.testing.assert_array_equal(store.codes(contig), wanted.codes)
-        np.testing.assert_array_equal(store.state(contig), wanted.state)
-    assert len(list(Path("/proc/self/fd").iterdir())) - before <= 8
+        np.testing.assert_array_equal(store.track(contig, "cuts"), wanted.tracks["cuts"])
+    assert len(list(Path("/proc/self/fd").iterdir())) - before <= 2
+    np.testing.assert_array_equal(store.genome_array("state"), whole.state)
+
+
+def test_contigs_must_have_the_same_tracks(tmp_path):
+    contigs = {"a": draw_arrays(10, 0), "b": draw_arrays(10, 1, ("cuts",))}
+    with pytest.raises(ValueError, match="lack a track"):
+        write_store(tmp_path / "encoded", contigs.items(), REGIONS, META)
 
 
 def test_contig_names_need_not_be_file_names(tmp_path):
@@ -140,15 +187,13 @@ def test_a_failure_leaves_the_old_store_and_no_partial_one(folder):
             lambda folder: edit_meta(folder, format_version=FORMAT_VERSION + 1),
             [f"format version {FORMAT_VERSION + 1}", f"reads {FORMAT_VERSION}", "encode again"],
         ),
-        (lambda folder: (folder / "b.cuts.npy").unlink(), ["b.cuts.npy", "missing", "encode again"]),
+        (lambda folder: (folder / CUTS).unlink(), [CUTS, "missing", "encode again"]),
         (lambda folder: (folder / "regions.tsv").unlink(), ["regions.tsv", "missing", "encode again"]),
-        (lambda folder: (folder / "b.cuts.npy").write_bytes(b""), ["b.cuts.npy", "not a readable array"]),
-        (
-            lambda folder: (folder / "b.cuts.npy").write_bytes((folder / "b.cuts.npy").read_bytes()[:-20]),
-            ["b.cuts.npy", "not a readable array", "cut off"],
-        ),
-        (lambda folder: np.save(folder / "b.cuts.npy", np.zeros(60)), ["float64", "float32"]),
-        (lambda folder: np.save(folder / "b.cuts.npy", np.zeros(59, np.float32)), ["(59,)", "(60,)"]),
+        (lambda folder: (folder / CUTS).write_bytes(b""), [CUTS, "0 bytes", "932", "cut off"]),
+        (lambda folder: cut_off(folder / CUTS), [CUTS, "912 bytes", "932", "cut off"]),
+        (lambda folder: (folder / CUTS).write_bytes(bytes(932)), [CUTS, "not a readable array", "damaged"]),
+        (lambda folder: np.save(folder / CUTS, np.zeros(201, np.int32)), ["int32", "float32"]),
+        (lambda folder: np.save(folder / CUTS, np.zeros((3, 67), np.float32)), ["(3, 67)", "(201,)"]),
     ],
 )
 def test_a_damaged_store_is_refused_by_name(folder, spoil, parts):
@@ -156,6 +201,18 @@ def test_a_damaged_store_is_refused_by_name(folder, spoil, parts):
     with pytest.raises(InputError) as caught:
         EncodedStore(folder).track("b", "cuts")
     assert all(part in str(caught.value) for part in parts), caught.value
+
+
+@pytest.mark.parametrize("file", ["codes.npy", "state.npy", "track.other.npy", "regions.tsv"])
+def test_one_changed_byte_is_noticed_by_verify(folder, file):
+    store = EncodedStore(folder)
+    store.verify()
+    content = bytearray((folder / file).read_bytes())
+    content[-3] ^= 1
+    (folder / file).write_bytes(content)
+    with pytest.raises(InputError, match="was changed, or damaged") as caught:
+        EncodedStore(folder).verify()
+    assert file in str(caught.value)
 
 
 @pytest.mark.parametrize(

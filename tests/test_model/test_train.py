@@ -17,7 +17,7 @@ from gatescope.model import lightning_module
 from gatescope.model import train as module
 from gatescope.model.persist import load_model
 from gatescope.model.train import train
-from tiny_store import make_store
+from tiny_store import make_store, replace_codes
 
 NETWORK = {"stem_channels": 8, "stem_width_bp": 9, "hidden_units": 4, "layers": 2, "dropout": 0.2}
 TRAINING = {
@@ -35,7 +35,7 @@ def store(tmp_path_factory):
     return make_store(tmp_path_factory.mktemp("data") / "store").path
 
 
-def run(store, output, *, twin="none", seed=1, network=NETWORK, training=TRAINING, fold="f1"):
+def run(store, output, *, twin="none", seed=1, network=NETWORK, training=TRAINING, fold="f1", workers=0):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Lightning's own use of deprecated torch names
         train(
@@ -47,6 +47,7 @@ def run(store, output, *, twin="none", seed=1, network=NETWORK, training=TRAININ
             fold=fold,
             seed=seed,
             twin=twin,
+            workers=workers,
         )
     return {name: (output / name).read_bytes() for name in FILES}
 
@@ -58,8 +59,9 @@ def test_same_seed_same_bytes_and_nothing_private_is_left(store, tmp_path):
     assert run(store, tmp_path / "c", seed=2)["model.safetensors"] != first["model.safetensors"]
 
 
-@pytest.mark.parametrize("epoch", [0, 1, 2])
-def test_a_killed_training_ends_in_the_same_bytes(store, tmp_path, monkeypatch, caplog, epoch):
+@pytest.mark.parametrize(("epoch", "workers"), [(0, 0), (1, 0), (2, 0), (1, 2)])
+def test_a_killed_training_ends_in_the_same_bytes(store, tmp_path, monkeypatch, caplog, epoch, workers):
+    """With any number of workers, and after a resume with another number."""
     caplog.set_level("INFO", "gatescope")
     whole = run(store, tmp_path / "whole")
 
@@ -79,15 +81,28 @@ def test_a_killed_training_ends_in_the_same_bytes(store, tmp_path, monkeypatch, 
 
     monkeypatch.setattr(module.lightning, "Trainer", with_killer)
     with pytest.raises(Killed):
-        run(store, tmp_path / "killed")
+        run(store, tmp_path / "killed", workers=workers)
     assert not (tmp_path / "killed/model.json").exists()
     killer.clear()
     caplog.clear()
-    assert run(store, tmp_path / "killed") == whole
+    assert run(store, tmp_path / "killed", workers=workers // 2) == whole
     # it goes on after the last whole epoch, and does not begin again
     assert (f"resuming after epoch {epoch}" in caplog.text) == (epoch > 0)
     trained = re.findall(r"epoch (\d) of at most 3", caplog.text)
     assert trained == ["1", "2", "3"][epoch:]
+
+
+@pytest.mark.parametrize("scheme", ["whole_genome", "curriculum"])
+def test_other_samplings_train_and_are_told(store, tmp_path, caplog, scheme):
+    caplog.set_level("INFO", "gatescope")
+    training = {**TRAINING, "epochs": 1, "sampling": {"scheme": scheme}}
+    run(store, tmp_path / "a", training=training)
+    words = {
+        "whole_genome": "the training contigs from end to end, 20 windows a pass; 16 windows are planned, 0.8 passes",
+        "curriculum": "at first around the 4 strongest of 14 peaks and background; after 2 batches 40% around peaks",
+    }
+    assert f"small.f1.1: windows: {words[scheme]}" in caplog.text
+    assert load_model(tmp_path / "a")[1]["training"]["sampling"]["scheme"] == scheme
 
 
 def test_a_checkpoint_of_other_settings_is_not_taken_up(store, tmp_path, monkeypatch):
@@ -148,8 +163,7 @@ def test_twins(store, tmp_path):
 def test_test_contigs_do_not_touch_the_weights(store, tmp_path):
     """Other bases and cuts on the test contig, other store hash, same weights."""
     other = make_store(tmp_path / "other")
-    codes = np.load(other.path / "four.codes.npy")
-    np.save(other.path / "four.codes.npy", codes[::-1])
+    replace_codes(other, "four", other.codes("four")[::-1])
     assert (
         run(other.path, tmp_path / "b")["model.safetensors"]
         == run(store, tmp_path / "a")["model.safetensors"]
@@ -165,6 +179,8 @@ def test_mistakes_are_named(store, tmp_path):
         run(store, tmp_path / "x", fold="f9")
     with pytest.raises(InputError, match=r"training: sampling: jitter_bp: -5; wanted 0 or more"):
         run(store, tmp_path / "x", training={**TRAINING, "sampling": {"jitter_bp": -5}})
+    with pytest.raises(InputError, match=r"training: workers: -1; wanted 0 or more"):
+        run(store, tmp_path / "x", workers=-1)
     with pytest.raises(InputError, match=r"models: half_life_bp: \[2\]; wanted a list of 2"):
         run(store, tmp_path / "x", network={**NETWORK, "half_life_bp": [2]})
     assert not (tmp_path / "x/model.json").exists()

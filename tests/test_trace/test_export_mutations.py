@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from gatescope.atac.bigwig import BigWigWriter, read_bigwig
-from gatescope.data.store import contig_file_stem
+from gatescope.genome.contigs import contig_file_stem
 from gatescope.model.network import AccessibilityNetwork, NetworkConfig
 from gatescope.model.persist import save_model
 from gatescope.trace import sinks, tracks

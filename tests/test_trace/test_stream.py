@@ -5,12 +5,12 @@ import pytest
 import torch
 
 from gatescope.errors import InputError
-from gatescope.genome.sequence import one_hot
+from gatescope.genome.sequence import one_hot, reverse_complement
 from gatescope.model.network import AccessibilityNetwork, NetworkConfig
 from gatescope.trace.reading import Reading, UnknownBases
 from gatescope.trace.stream import ContigStream, Segments
 from oracles.lstm import run_lstm
-from tiny_store import make_store
+from tiny_store import make_store, replace_codes
 
 
 @pytest.fixture
@@ -127,8 +127,7 @@ def test_the_other_strand_gives_the_mirrored_trace(store, tmp_path):
             other = name.removesuffix("_reverse") if name.endswith("_reverse") else f"{name}_reverse"
             parameter.copy_(getattr(network.recurrent[0], other))
     codes = np.asarray(store.codes("three"))
-    reverse = make_store(tmp_path / "reverse")
-    np.save(reverse.path / "three.codes.npy", np.where(codes < 4, 3 - codes, codes)[::-1])
+    reverse = replace_codes(make_store(tmp_path / "reverse"), "three", reverse_complement(codes))
     straight, _ = collect(network, store, "three")
     mirrored, _ = collect(turned, reverse, "three")
     assert np.abs(straight - mirrored[::-1, :, ::-1]).max() <= 1e-12

@@ -194,11 +194,11 @@ def gate_tracks(which, names=GATES):
     return tracks + [f"{track}.json" for track in tracks]
 
 
-def trace_pieces(folder):
-    """Return what says that the shares of a trace are done; nothing where it is not shared out."""
-    if config["trace"]["pieces"] == 1:
+def pieces_of(stage, folder):
+    """Return what says that the shares of `encode` or `trace` are done; nothing where it is not shared out."""
+    if config[stage]["pieces"] == 1:
         return []
-    return gather.trace(f"results/{{{{sample}}}}/trace/{{{{run}}}}/{folder}/{{scatteritem}}")
+    return getattr(gather, stage)(f"results/{{{{sample}}}}/{folder}/{{scatteritem}}")
 
 
 def browser_tracks(wildcards):

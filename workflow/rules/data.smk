@@ -37,6 +37,10 @@ rule fetch:
         """
 
 
+scattergather:
+    encode=config["encode"]["pieces"],
+
+
 rule simulate:
     """Make the planted genome, the data it would give, and the truth about it."""
     output:
@@ -137,6 +141,53 @@ rule preflight:
         """
 
 
+rule encode_piece:
+    """Encode a share of the contigs; `encode` takes the shares over."""
+    input:
+        preflight="results/{sample}/data/preflight.json",
+        genome=sample_file("genome"),
+        cuts="results/{sample}/atac/cuts.bw",
+        peaks=sample_file("peaks"),
+        exclusion_list=sample_file("exclusion_list"),
+        tracks=encoded_track_files,
+    output:
+        done=temp(touch("results/{sample}/data/pieces/{scatteritem}")),
+    log:
+        "logs/encode_piece/{sample}.{scatteritem}.log",
+    conda:
+        "../../envs/gatescope.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        store="results/{sample}/data/encoded",
+        tracks=encoded_tracks,
+        folds=json.dumps(FOLDS),
+        exclude_contigs=config["exclude_contigs"],
+        window_bp=config["windows"]["window_bp"],
+        background_ratio=config["windows"]["background_ratio"],
+        seed=config["seed"],
+        stage_version=STAGE_VERSIONS["encode"],
+    shell:
+        r"""
+        gatescope encode \
+            --genome {input.genome:q} \
+            --cuts {input.cuts:q} \
+            --peaks {input.peaks:q} \
+            --exclusion-list {input.exclusion_list:q} \
+            --tracks {params.tracks:q} \
+            --folds {params.folds:q} \
+            --exclude-contigs {params.exclude_contigs:q} \
+            --window-bp {params.window_bp:q} \
+            --background-ratio {params.background_ratio:q} \
+            --seed {params.seed:q} \
+            --piece {wildcards.scatteritem:q} \
+            --output {params.store:q} \
+            --log {log:q}
+        """
+
+
 rule encode:
     """Write the encoded store: base codes, tracks, accessible state, training windows, folds."""
     input:
@@ -146,6 +197,7 @@ rule encode:
         peaks=sample_file("peaks"),
         exclusion_list=sample_file("exclusion_list"),
         tracks=encoded_track_files,
+        pieces=pieces_of("encode", "data/pieces"),
     output:
         store=directory("results/{sample}/data/encoded"),
         funnel=multiext("results/{sample}/data/regions_funnel", ".tsv", ".svg"),

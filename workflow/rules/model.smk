@@ -22,6 +22,8 @@ rule train:
         mem_mb=4000,
         runtime=240,
         gpu=gpus_of,
+        # not a parameter: networks are the same with any number of workers, and need no other training
+        loader_workers=config["training"]["workers"],
     params:
         folder=subpath(output.best, parent=True),
         network=network_of,
@@ -41,6 +43,7 @@ rule train:
             --seed {params.seed:q} \
             --twin {params.twin:q} \
             --threads {threads:q} \
+            --workers {resources.loader_workers:q} \
             --output {params.folder:q} \
             --log {log:q}
         """

@@ -51,7 +51,7 @@ rule trace:
         store="results/{sample}/data/encoded",
         model="results/{sample}/model/{run}/model.safetensors",
         description="results/{sample}/model/{run}/model.json",
-        pieces=trace_pieces("pieces"),
+        pieces=pieces_of("trace", "trace/{{run}}/pieces"),
     output:
         tracks=expand("results/{{sample}}/trace/{{run}}/{track}", track=gate_tracks("mean")),
         census="results/{sample}/trace/{run}/units.tsv",
@@ -184,7 +184,7 @@ rule trace_boundary_units:
         model="results/{sample}/model/{run}/model.safetensors",
         description="results/{sample}/model/{run}/model.json",
         units="results/{sample}/boundaries/{run}/units.tsv",
-        pieces=trace_pieces("pieces_of_boundary_units"),
+        pieces=pieces_of("trace", "trace/{{run}}/pieces_of_boundary_units"),
     output:
         tracks=expand(
             "results/{{sample}}/trace/{{run}}/{track}",

@@ -16,7 +16,7 @@ import numpy as np
 
 from gatescope.atac.formats import Format
 from gatescope.atac.preference import StrandEnds
-from gatescope.atac.spool import Copies, Place, Side, Spool, distinct_keys, unpack
+from gatescope.atac.spool import Copies, Place, Side, Spool, unpack
 from gatescope.errors import InputError
 from gatescope.genome.contigs import name_list
 
@@ -215,12 +215,12 @@ class Ends:
         }
         seen = dict.fromkeys(kept, 0)
         for place in places:
-            starts, ends = unpack(np.sort(np.concatenate(list(self._spool.read(place)))))
-            for strand, positions in (("+", starts), ("-", ends - 1)):
-                if place.side in ("both", strand):
-                    step = max(1, number[strand] // most)
-                    kept[strand].append(positions[-seen[strand] % step :: step].copy())
-                    seen[strand] += len(positions)
+            for starts, ends in map(unpack, self._spool.runs(place)):
+                for strand, positions in (("+", starts), ("-", ends - 1)):
+                    if place.side in ("both", strand):
+                        step = max(1, number[strand] // most)
+                        kept[strand].append(positions[-seen[strand] % step :: step].copy())
+                        seen[strand] += len(positions)
         plus, minus = (np.concatenate([np.empty(0, np.int64), *kept[strand]]) for strand in "+-")
         return StrandEnds(plus, minus)
 
@@ -315,11 +315,15 @@ def _settle(
     distinct = 0
     for place in sorted(raw.segments):
         rows = sum(n for _, n in raw.segments[place])
-        keys = distinct_keys(raw.read(place))
-        distinct += len(keys)
-        if _is_removing(keep.duplicates, place.copies, is_marked):
-            left_out["duplicates_by_position"] += rows - len(keys)
-            used.write(place, keys)
+        is_removing, different = _is_removing(keep.duplicates, place.copies, is_marked), 0
+        for run in raw.runs(place):
+            keys = run[np.diff(run, prepend=-1) != 0]
+            different += len(keys)
+            if is_removing:
+                used.write(place, keys)
+        distinct += different
+        if is_removing:
+            left_out["duplicates_by_position"] += rows - different
         else:
             for piece in raw.read(place):
                 used.write(place, piece)

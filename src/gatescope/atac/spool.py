@@ -1,12 +1,13 @@
 """Where do millions of rows wait until their contig's turn comes? On disk, packed, by contig and block.
 
-Public names: `Spool`, `Place`, `Side`, `Copies`, `distinct_keys`, `unpack`.
+Public names: `Spool`, `Place`, `Side`, `Copies`, `unpack`.
 """
 
 import errno
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from itertools import pairwise
 from typing import IO, Literal, NamedTuple
 
 import numpy as np
@@ -17,7 +18,8 @@ Side = Literal["both", "+", "-"]
 Copies = Literal["surely", "perhaps", "never"]
 
 _BLOCK_BITS = 24
-_MERGE_AT_LEAST = 1 << 21
+#: Keys that are sorted at once, and bp of the start that are never divided for that.
+_RUN, _BIN_BITS = 1 << 19, 8
 _LOW = 0xFFFFFFFF
 
 
@@ -76,22 +78,26 @@ class Spool:
                 raise OSError(errno.EIO, "rows are missing in the temporary file", tempfile.gettempdir())
             yield keys
 
+    def runs(self, place: Place) -> Iterator[np.ndarray]:
+        """Yield the keys of a place in order, half a million at a time: memory does not grow with their number."""
+        for low, high in pairwise(self._edges(place)):
+            pieces = [keys[(keys >= low << 32) & (keys < high << 32)] for keys in self.read(place)]
+            keys = np.sort(np.concatenate(pieces))
+            del pieces
+            if len(keys):
+                yield keys
+
+    def _edges(self, place: Place) -> list[int]:
+        """Return starts that divide the keys of a place into runs."""
+        first, n = place.block << _BLOCK_BITS, sum(n for _, n in self.segments[place])
+        if n <= _RUN:
+            return [first, first + (1 << _BLOCK_BITS)]
+        counts = np.zeros(1 << (_BLOCK_BITS - _BIN_BITS), np.int64)
+        for keys in self.read(place):
+            counts += np.bincount(((keys >> 32) - first) >> _BIN_BITS, minlength=len(counts))
+        inner = np.searchsorted(counts.cumsum(), np.arange(_RUN, n, _RUN)) + 1
+        return [first + (int(edge) << _BIN_BITS) for edge in np.unique([0, *inner, len(counts)])]
+
     def close(self) -> None:
         """Give the disk space back."""
         self._file.close()
-
-
-def distinct_keys(pieces: Iterable[np.ndarray]) -> np.ndarray:
-    """Return the sorted different keys; memory grows with these, not with the rows."""
-    keys, waiting, n = np.empty(0, np.int64), [], 0
-    for piece in pieces:
-        waiting.append(piece)
-        n += len(piece)
-        if n >= max(_MERGE_AT_LEAST, len(keys)):
-            keys, waiting, n = _sorted_set([keys, *waiting]), [], 0
-    return _sorted_set([keys, *waiting])
-
-
-def _sorted_set(arrays: list[np.ndarray]) -> np.ndarray:
-    keys = np.sort(np.concatenate(arrays))
-    return keys[np.diff(keys, prepend=-1) != 0]

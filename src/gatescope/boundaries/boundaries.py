@@ -76,7 +76,9 @@ def boundaries(
     options = read_settings(settings)
     meta = _read_meta(Path(model) / "model.json")
     facts = _facts(meta, _check_traces(trace, twin, meta))
-    data = _open_data(EncodedStore(store), trace, twin, meta["fold"])
+    encoded = EncodedStore(store)
+    encoded.require(meta["store"], Path(model) / "model.json")
+    data = _open_data(encoded, trace, twin, meta["fold"])
     with replacing_folder(output, _WRITTEN) as partial:
         measured = _measure_all(data, options, seed)
         _write(partial, measured, data.n_units, facts, options)
@@ -107,7 +109,9 @@ def _write(folder: Path, measured: _All, n_units: int, facts: RunFacts, options:
 def _read_meta(path: Path) -> dict[str, Any]:
     """Read what is needed of model.json."""
     meta = read_json(path)
-    missing = [key for key in ("run", "fold", "network", "lookahead_bp", "sha256") if key not in meta]
+    missing = [
+        key for key in ("run", "store", "fold", "network", "lookahead_bp", "sha256") if key not in meta
+    ]
     if missing:
         raise InputError(f"no entry {', '.join(missing)}", where=path, remedy="train again with this version")
     return meta

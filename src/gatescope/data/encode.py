@@ -5,6 +5,7 @@ Public names: `encode`.
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,9 +25,11 @@ from gatescope.data.inputs import (
     track_sources,
 )
 from gatescope.data.landscape import Landscape, read_landscape, window_starts
+from gatescope.data.parts import Gaps, Parts
 from gatescope.data.selection import MAPPABILITY, WindowRules, choose_windows
-from gatescope.data.store import NOT_SCORED, ContigArrays, write_store
+from gatescope.data.store import FORMAT_VERSION, NOT_SCORED, ContigArrays, EncodedStore, write_store
 from gatescope.files import file_hash, write_table
+from gatescope.genome.contigs import WHOLE, share_of
 from gatescope.genome.folds import Fold, read_folds
 from gatescope.genome.regions import ExclusionLists, list_exclusions
 from gatescope.genome.sequence import UNKNOWN
@@ -52,8 +55,12 @@ def encode(
     near_duplicates: Literal["skip", "report", "drop"] = "report",
     seed: int = 0,
     reports: Path | str | None = None,
+    piece: str = WHOLE,
+    check: bool = False,
 ) -> None:
     """Write the encoded store: bases, accessible state and tracks per contig, and the windows to train on.
+
+    Several processes can share the contigs of a genome (`piece`); the store has the same bytes either way.
 
     Parameters
     ----------
@@ -93,6 +100,13 @@ def encode(
         Folder for ``regions_funnel.tsv`` and ``.svg`` (what every filter dropped, and why) and
         ``near_duplicates.tsv``; nothing is written there without it.
 
+    piece : str
+        "2-of-8" encodes the second of eight shares of the contigs, about equally long, and stops there: the arrays rest
+        beside `output` (``encoded.parts.*``). A call without it takes over what was made from the same files and
+        parameters, encodes the rest, and writes the store.
+    check : bool
+        Write nothing; look whether `output` is a whole store that was made from these files, by their hashes.
+
     Raises
     ------
     InputError
@@ -111,6 +125,13 @@ def encode(
     for bigwig in (cuts, *(source.path for source in sources)):
         check_bigwig_contigs(bigwig, land.lengths, genome)
     counts = TrackSource("cuts", Path(cuts), gaps_are_zero=True)
+    inputs = _describe_inputs(genome, cuts, peaks, exclusion_list, sources)
+    if check:
+        return _check(EncodedStore(output), inputs)
+    parts = Parts(output, _decide_arrays(inputs, exclude_contigs, sources))
+    read = partial(_read_contig, land, counts, sources)
+    if piece != WHOLE:
+        return parts.write(piece, share_of(land.lengths, piece, "encode: --piece"), read)
     mappability = next((source for source in sources if source.name == MAPPABILITY), None)
     windows = choose_windows(land, counts, mappability, rules, seed, peaks, funnel)
     chosen = windows.regions.query("kind == 'peak'")
@@ -122,7 +143,7 @@ def encode(
         "stage_version": STAGE_VERSIONS["encode"],
         "window_bp": window_bp,
         "folds": {name: fold.parts() for name, fold in splits.items()},
-        "inputs": _describe_inputs(genome, cuts, peaks, exclusion_list, sources),
+        "inputs": inputs,
         "parameters": {
             "exclude_contigs": list(exclude_contigs),
             "background_ratio": background_ratio,
@@ -137,27 +158,48 @@ def encode(
         "near_duplicates": _describe_copies(copies, near_duplicates == "drop") if copies else None,
         "seed": seed,
     }
-    write_store(output, _read_contigs(land, cuts, sources, funnel), windows.regions, meta)
+    contigs = _count_gaps(parts.read(land.lengths, read), land.lengths, sources, funnel)
+    write_store(output, contigs, windows.regions, meta)
+    parts.remove()
     if reports:
         _write_reports(Path(reports), funnel, copies)
     log.info("encoded %d contigs, %d bp, as %s", len(land.lengths), sum(land.lengths.values()), output)
 
 
-def _read_contigs(
-    land: Landscape, cuts: Path | str, sources: list[TrackSource], funnel: Funnel
+def _check(store: EncodedStore, inputs: Mapping[str, Mapping[str, str]]) -> None:
+    """Raise if a store was made from other files, or is not as it was written."""
+    store.require_inputs(inputs)
+    store.verify()
+    log.info("%s was encoded from these files, and is as it was written", store.path)
+
+
+def _read_contig(
+    land: Landscape, counts: TrackSource, sources: list[TrackSource], contig: str
+) -> tuple[ContigArrays, Gaps]:
+    """Read everything of one contig, and count the gaps of the extra tracks."""
+    codes = land.genome.codes(contig)
+    state = land.state(contig, codes)
+    scored, tracks, gaps = state != NOT_SCORED, {}, {}
+    for source in (counts, *sources):
+        tracks[source.name], *gaps[source.name] = read_track(source, contig, codes.size, scored)
+    del gaps[counts.name]  # a base without a cut has none: nothing is missing
+    return ContigArrays(codes=codes, state=state, tracks=tracks), gaps
+
+
+def _count_gaps(
+    contigs: Iterable[tuple[str, ContigArrays, Gaps]],
+    lengths: Mapping[str, int],
+    sources: list[TrackSource],
+    funnel: Funnel,
 ) -> Iterator[tuple[str, ContigArrays]]:
-    """Read one contig after the other, and record the gaps of the extra tracks after the last."""
-    counts = TrackSource("cuts", Path(cuts), gaps_are_zero=True)
+    """Pass contigs on, and record the gaps of the extra tracks after the last."""
     gaps = {source.name: [0, 0] for source in sources}
-    for contig, length in land.lengths.items():
-        codes = land.genome.codes(contig)
-        state = land.state(contig, codes)
-        tracks = {"cuts": read_track(counts, contig, length, state != NOT_SCORED)[0]}
-        for source in sources:
-            tracks[source.name], *missing = read_track(source, contig, length, state != NOT_SCORED)
-            gaps[source.name] = [old + new for old, new in zip(gaps[source.name], missing, strict=True)]
-        yield contig, ContigArrays(codes=codes, state=state, tracks=tracks)
-    total = sum(land.lengths.values())
+    for contig, arrays, missing in contigs:
+        for name, counts in missing.items():
+            gaps[name] = [old + new for old, new in zip(gaps[name], counts, strict=True)]
+        yield contig, arrays
+        del arrays  # before the next one is read
+    total = sum(lengths.values())
     for name, (scored, elsewhere) in gaps.items():
         gap = scored + elsewhere
         why = f"bases without a value, stored as 0: {scored} declared to mean 0, {elsewhere} not scored"
@@ -221,6 +263,19 @@ def _describe_match(match: Match) -> dict[str, Any]:
         "substituted": match.substituted,
         "gc_ks_p": gc_ks_p,
         **({"mappability_ks_p": more[0]} if more else {}),
+    }
+
+
+def _decide_arrays(
+    inputs: Mapping[str, Mapping[str, str]], exclude_contigs: Iterable[str], sources: list[TrackSource]
+) -> dict[str, Any]:
+    """Return everything that decides the arrays; the windows depend on more."""
+    return {
+        "format_version": FORMAT_VERSION,
+        "stage_version": STAGE_VERSIONS["encode"],
+        "inputs": {role: source["sha256"] for role, source in inputs.items()},
+        "exclude_contigs": sorted(exclude_contigs),
+        "tracks": [[source.name, source.gaps_are_zero] for source in sources],
     }
 
 

@@ -126,7 +126,8 @@ def read_track(
         )
     if np.isinf(values).any():
         raise InputError(f"infinite value on {contig}", where=f"track {source.name} ({source.path})")
-    return np.where(gap, np.float32(0), values), gaps_scored, int(gap.sum()) - gaps_scored
+    values[gap] = 0
+    return values, gaps_scored, int(gap.sum()) - gaps_scored
 
 
 def _track_source(name: str, value: str) -> TrackSource:

@@ -1,46 +1,31 @@
-"""Which windows does training see, in which order? Batches that are pure functions of (seed, index).
+"""How do batches reach the training? Datasets over the encoded store, and a loader with or without workers.
 
-Public names: `Sampling`, `TrainingBatches`, `TiledWindows`, `EpochSampler`.
+A batch is a pure function of (seed, index): it is the same in this process and in any worker, in any order of
+reading. Workers map the store's arrays for themselves, after they have started.
+
+Public names: `Batch`, `TrainingBatches`, `TiledWindows`, `EpochSampler`, `Loader`.
 """
 
+import copy
+import signal
+import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 from torch.utils.data import Sampler as TorchSampler
 
+from gatescope.data.draw import Places, Sampling, plan_draws
 from gatescope.data.store import EncodedStore
 from gatescope.data.unlearned import Copies, hide_copies
+from gatescope.data.windows import Windows
 from gatescope.errors import InputError
-from gatescope.genome.sequence import one_hot, reverse_complement
 
 #: Cuts at one base are clipped here before they enter the loss: PCR towers would own the gradient.
 MAX_CUTS_PER_BP = 20.0
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """Say how windows are drawn.
-
-    Parameters
-    ----------
-    peaks, background, uniform : float
-        Relative shares of windows around peak summits, around GC-matched background windows, and anywhere.
-    jitter_bp : int
-        Peak and background windows are moved by up to this many bp either way.
-    reverse_complement : bool
-        Read half of the windows from the other strand.
-    """
-
-    peaks: float = 0.4
-    background: float = 0.2
-    uniform: float = 0.4
-    jitter_bp: int = 400
-    reverse_complement: bool = True
 
 
 class Batch(NamedTuple):
@@ -55,7 +40,7 @@ class Batch(NamedTuple):
 class _Windows(Dataset):
     """Cut batches out of the memory-mapped store."""
 
-    def __init__(self, store: EncodedStore, tracks: tuple[str, ...], window_bp: int) -> None:
+    def __init__(self, store: EncodedStore, tracks: tuple[str, ...]) -> None:
         for name in tracks:
             if name not in store.tracks:
                 raise InputError(
@@ -63,25 +48,18 @@ class _Windows(Dataset):
                     where=store.path,
                     remedy="name the track in samples.tsv, or take it out of the model's inputs",
                 )
-        self.store, self.tracks, self.window_bp = store, tracks, window_bp
+        self.store, self.tracks, self.window_bp = store, tracks, store.window_bp
 
-    def cut(self, places: list[tuple[str, int, bool]]) -> Batch:
-        """Return the windows that start at (contig, start), reverse-complemented where asked."""
-        codes, cuts, state, tracks = [], [], [], []
-        for contig, start, is_reverse in places:
-            part = slice(start, start + self.window_bp)
-            step = -1 if is_reverse else 1
-            code = self.store.codes(contig)[part]
-            codes.append(reverse_complement(code) if is_reverse else code)
-            cuts.append(self.store.track(contig, "cuts")[part][::step])
-            state.append(self.store.state(contig)[part][::step])
-            tracks.append([self.store.track(contig, name)[part][::step] for name in self.tracks])
-        stacked = np.array(tracks, np.float32).reshape(len(places), len(self.tracks), self.window_bp)
+    def cut(self, places: Places) -> Batch:
+        """Return the windows at some places, reverse-complemented where asked."""
+        contigs, starts, is_reverse = places
+        windows = Windows(self.store, contigs, starts, self.window_bp, is_reverse)
+        cuts = windows.track("cuts")
         return Batch(
-            torch.from_numpy(one_hot(np.stack(codes))),
-            torch.from_numpy(stacked),
-            torch.from_numpy(np.minimum(np.stack(cuts), MAX_CUTS_PER_BP)),
-            torch.from_numpy(np.stack(state)),
+            torch.from_numpy(windows.one_hot()),
+            torch.from_numpy(windows.tracks(self.tracks)),
+            torch.from_numpy(np.minimum(cuts, MAX_CUTS_PER_BP, out=cuts)),
+            torch.from_numpy(windows.state()),
         )
 
 
@@ -99,6 +77,8 @@ class TrainingBatches(_Windows):
     batch_size : int
         Windows per batch.
     seed : int
+    planned_batches : int
+        Batches of the whole training; a curriculum has its pace from them.
     copies : mapping of str to ndarray, shape (n, 2), optional
         Stretches of contigs that are not learned from, as from `gatescope.data.unlearned.read_copies`.
     """
@@ -111,57 +91,21 @@ class TrainingBatches(_Windows):
         sampling: Sampling,
         batch_size: int,
         seed: int,
+        planned_batches: int,
         copies: Copies | None = None,
     ) -> None:
-        super().__init__(store, tracks, store.window_bp)
+        super().__init__(store, tracks)
+        self.draws = plan_draws(store, contigs, sampling, batch_size, seed, planned_batches)
         self.copies = copies or {}
-        self.sampling, self.batch_size, self.seed = sampling, batch_size, seed
-        self.contigs = [c for c in contigs if store.lengths[c] >= self.window_bp]
-        if not self.contigs:
-            raise InputError(
-                f"no training contig is as long as a window ({self.window_bp} bp)",
-                where=store.path,
-                remedy="shorten windows: window_bp, or leave fewer contigs to test and validation",
-            )
-        regions = store.regions[store.regions.chrom.isin(self.contigs)]
-        self._centres = {
-            kind: list(zip(rows["chrom"], rows["summit"], strict=True))
-            for kind, rows in regions.groupby("kind")
-        }
-        self._shares = self._usable_shares()
-        room = np.array([store.lengths[c] - self.window_bp + 1 for c in self.contigs])
-        self._ends = room.cumsum()
 
     def __getitem__(self, index: int) -> Batch:
-        rng = np.random.default_rng([self.seed, index])
-        places = [self._draw(rng) for _ in range(self.batch_size)]
+        places = self.draws.draw(index)
         batch = self.cut(places)
         if self.copies:
-            hide_copies(batch.state.numpy(), *zip(*places, strict=True), copies=self.copies)
+            names = list(self.store.lengths)
+            contigs = [names[rank] for rank in places.contigs]
+            hide_copies(batch.state.numpy(), contigs, places.starts, places.is_reverse, self.copies)
         return batch
-
-    def _usable_shares(self) -> np.ndarray:
-        shares = np.array([self.sampling.peaks, self.sampling.background, self.sampling.uniform], float)
-        shares[0] *= "peak" in self._centres
-        shares[1] *= "background" in self._centres
-        if shares.sum() <= 0:
-            raise InputError("no window can be drawn: the training contigs hold none of the kinds asked for",
-                             where="training: sampling")  # fmt: skip
-        return shares / shares.sum()
-
-    def _draw(self, rng: np.random.Generator) -> tuple[str, int, bool]:
-        kind = rng.choice(3, p=self._shares)
-        if kind == 2:
-            at = int(rng.integers(self._ends[-1]))
-            rank = int(np.searchsorted(self._ends, at, side="right"))
-            contig, start = self.contigs[rank], at - (int(self._ends[rank - 1]) if rank else 0)
-        else:
-            centres = self._centres[("peak", "background")[kind]]
-            contig, centre = centres[int(rng.integers(len(centres)))]
-            shift = int(rng.integers(-self.sampling.jitter_bp, self.sampling.jitter_bp + 1))
-            last = self.store.lengths[contig] - self.window_bp
-            start = min(max(centre - self.window_bp // 2 + shift, 0), last)
-        return contig, start, self.sampling.reverse_complement and bool(rng.random() < 0.5)
 
 
 class TiledWindows(_Windows):
@@ -170,19 +114,22 @@ class TiledWindows(_Windows):
     def __init__(
         self, store: EncodedStore, contigs: list[str], tracks: tuple[str, ...], batch_size: int
     ) -> None:
-        super().__init__(store, tracks, store.window_bp)
-        starts = [
-            (contig, start, False)
-            for contig in contigs
-            for start in range(0, store.lengths[contig] - self.window_bp + 1, self.window_bp)
-        ]
-        self._batches = [starts[k : k + batch_size] for k in range(0, len(starts), batch_size)]
+        super().__init__(store, tracks)
+        rank = {contig: n for n, contig in enumerate(store.lengths)}
+        starts = [np.arange(0, store.lengths[c] - self.window_bp + 1, self.window_bp) for c in contigs]
+        self._contigs = np.repeat([rank[contig] for contig in contigs], [len(part) for part in starts])
+        self._starts = np.concatenate(starts)
+        self._batch_size = batch_size
 
     def __len__(self) -> int:
-        return len(self._batches)
+        return -(-len(self._starts) // self._batch_size)
 
     def __getitem__(self, index: int) -> Batch:
-        return self.cut(self._batches[index])
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        part = slice(index * self._batch_size, (index + 1) * self._batch_size)
+        starts = self._starts[part]
+        return self.cut(Places(self._contigs[part], starts, np.zeros(starts.size, bool)))
 
 
 class EpochSampler(TorchSampler[int]):
@@ -201,3 +148,100 @@ class EpochSampler(TorchSampler[int]):
     def __iter__(self) -> Iterator[int]:
         first = self.epoch * self.batches_per_epoch
         return iter(range(first, first + self.batches_per_epoch))
+
+
+class Loader(DataLoader):
+    """Hand on the batches of a dataset, drawn in this process or in workers; the batches are the same.
+
+    Parameters
+    ----------
+    windows : TrainingBatches or TiledWindows
+    sampler : EpochSampler, optional
+        Without one, every batch in order.
+    workers : int
+        Processes that draw batches ahead; 0 draws each one when it is asked for.
+    pin_memory : bool
+        Put batches where a GPU fetches them without a copy.
+    start_method : {"fork", "spawn", "forkserver"}, optional
+        How workers start; the platform's own way by default.
+
+    Raises
+    ------
+    InputError
+        What a worker met, as it would have been raised here; or if a worker has died.
+    """
+
+    def __init__(
+        self,
+        windows: _Windows,
+        sampler: TorchSampler[int] | None = None,
+        *,
+        workers: int = 0,
+        pin_memory: bool = False,
+        start_method: str | None = None,
+    ) -> None:
+        super().__init__(
+            _MistakesAsItems(windows),
+            batch_size=None,
+            sampler=sampler,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=pin_memory,
+            worker_init_fn=_open_anew,
+            multiprocessing_context=start_method if workers else None,
+        )
+
+    def __iter__(self) -> Iterator[Any]:
+        try:
+            for item in self._start():
+                if isinstance(item, InputError):
+                    raise item
+                yield item
+        except (RuntimeError, ConnectionError, EOFError) as error:
+            if isinstance(error, RuntimeError) and not str(error).startswith("DataLoader worker"):
+                raise
+            raise InputError(
+                f"a process that loads batches has died ({error})",
+                where="training: workers",
+                cause="the job ran out of memory, or of shared memory (/dev/shm)",
+                remedy="start again with more memory, or with workers: 0; training goes on after its last whole epoch",
+            ) from error
+
+    def _start(self) -> Iterator[Any]:
+        """Start or reuse the workers; their death is then found when a batch is asked for."""
+        before = signal.getsignal(signal.SIGCHLD)
+        batches = super().__iter__()
+        if threading.current_thread() is threading.main_thread():
+            # torch's handler raises wherever the training is at that moment, in a destructor as well
+            signal.signal(signal.SIGCHLD, before)
+        return batches
+
+    def close(self) -> None:
+        """End the workers now; otherwise they live until the garbage collector finds the loader."""
+        if self._iterator is not None:
+            self._iterator._shutdown_workers()  # pyright: ignore[reportAttributeAccessIssue]
+            self._iterator = None
+
+
+class _MistakesAsItems(Dataset):
+    """Return an `InputError` in place of the batch: torch would hand on a worker's as a printed traceback."""
+
+    def __init__(self, windows: _Windows) -> None:
+        self.windows = windows
+
+    def __len__(self) -> int:
+        return len(self.windows)  # pyright: ignore[reportArgumentType]
+
+    def __getitem__(self, index: int) -> Batch | InputError:
+        try:
+            return self.windows[index]
+        except InputError as error:
+            return error
+
+
+def _open_anew(_: int) -> None:
+    """Give a worker arrays of its own: what it inherited by a fork belongs to the process that opened it."""
+    info = get_worker_info()
+    assert info is not None
+    windows = info.dataset.windows  # pyright: ignore[reportAttributeAccessIssue]
+    windows.store = copy.copy(windows.store)

@@ -36,8 +36,8 @@ def read_copies(meta: Mapping[str, Any], fold: str) -> Copies:
 def hide_copies(
     state: NDArray[np.uint8],
     contigs: Sequence[str],
-    starts: Sequence[int],
-    is_reverse: Sequence[bool],
+    starts: NDArray[np.int64],
+    is_reverse: NDArray[np.bool_],
     copies: Copies,
 ) -> None:
     """Mark the bases of windows that are copies as not scored, in place.
@@ -46,7 +46,7 @@ def hide_copies(
     ----------
     state : ndarray, shape (N, L), uint8
         State of N windows, in their order of reading.
-    contigs, starts, is_reverse : sequence of N
+    contigs, starts, is_reverse : sequence of str, and ndarrays, N of each
         Contig and first base (0-based) of each window, and whether it is read from the other strand.
     copies : mapping of str to ndarray, shape (n, 2)
         As from `read_copies`.

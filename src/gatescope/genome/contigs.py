@@ -1,10 +1,12 @@
-"""Do two files speak of the same contigs? The one place that guesses why names differ.
+"""Which contigs are meant? Do two files speak of the same ones, which remain, which are whose share.
 
-Public names: `contig_hint`, `refuse_unknown_contigs`, `kept_lengths`, `name_list`.
+Public names: `contig_hint`, `refuse_unknown_contigs`, `kept_lengths`, `name_list`, `contig_file_stem`, `WHOLE`,
+`share_of`.
 """
 
 import logging
 from collections.abc import Iterable, Mapping
+from heapq import heapreplace
 from pathlib import Path
 
 from gatescope.errors import InputError
@@ -15,6 +17,9 @@ _ROMAN = {
     roman: str(number)
     for number, roman in enumerate("I II III IV V VI VII VIII IX X XI XII XIII XIV XV XVI".split(), start=1)
 }
+#: The piece that is everything: nothing is shared out.
+WHOLE = "1-of-1"
+
 _MITOCHONDRIA = {"M": "MT", "Mito": "MT", "MtDNA": "MT"}
 
 
@@ -127,3 +132,42 @@ def kept_lengths(lengths: Mapping[str, int], exclude_contigs: Iterable[str]) -> 
     if not kept:
         raise InputError("every contig of the genome is excluded", where="exclude_contigs")
     return kept
+
+
+def contig_file_stem(contig: str) -> str:
+    """Return a contig's name as files carry it: FASTA allows a slash, a file system does not."""
+    return contig.replace("%", "%25").replace("/", "%2F")
+
+
+def share_of(lengths: Mapping[str, int], piece: str, where: str) -> list[str]:
+    """Return the contigs of one piece of a genome, such that all pieces are about equally long.
+
+    Parameters
+    ----------
+    lengths : mapping of str to int
+        The contigs to share out, in genome order.
+    piece : str
+        "2-of-8", the second of eight. More pieces than contigs leave some empty.
+    where : str
+        What to name in the message: the option.
+
+    Returns
+    -------
+    list of str
+        In genome order. The longest contig first, each goes to the piece that has least.
+
+    Raises
+    ------
+    InputError
+        If `piece` is none.
+    """
+    number, _, count = piece.partition("-of-")
+    if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+        raise InputError(f"piece {piece!r}; wanted such as 2-of-8", where=where)
+    loads, chosen = [(0, rank) for rank in range(int(count))], set()
+    for contig in sorted(lengths, key=lambda contig: -lengths[contig]):
+        load, lightest = loads[0]
+        heapreplace(loads, (load + lengths[contig], lightest))
+        if lightest == int(number) - 1:
+            chosen.add(contig)
+    return [contig for contig in lengths if contig in chosen]

@@ -92,11 +92,4 @@ def require_store(store: EncodedStore, meta: dict[str, Any], folder: Path | str)
     InputError
         If the content hash of `store` is not the one in `meta`, the `model.json` of `folder`.
     """
-    if meta["store"] != store.content_hash:
-        raise InputError(
-            f"was trained on the encoded store {meta['store'][:12]}..., {store.path} is "
-            f"{store.content_hash[:12]}...",
-            where=Path(folder) / "model.json",
-            cause="the data were encoded again after the training",
-            remedy="train again, or name the store that the model was trained on",
-        )
+    store.require(meta["store"], Path(folder) / "model.json")

@@ -8,6 +8,7 @@ import json
 import logging
 import shutil
 import warnings
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,10 @@ import numpy as np
 import pandas as pd
 import torch
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
-from torch.utils.data import DataLoader
 
 from gatescope.config import read_section
-from gatescope.data.sampler import EpochSampler, Sampling, TiledWindows, TrainingBatches
+from gatescope.data.draw import Sampling
+from gatescope.data.sampler import EpochSampler, Loader, TiledWindows, TrainingBatches
 from gatescope.data.store import EncodedStore
 from gatescope.data.unlearned import read_copies
 from gatescope.errors import InputError
@@ -72,9 +73,6 @@ class Training:
         for name in _ABOVE_ZERO:
             if getattr(self, name) <= 0:
                 raise InputError(f"{getattr(self, name)}; wanted more than 0", where=f"training: {name}")
-        for name, value in asdict(self.sampling).items():
-            if value < 0:
-                raise InputError(f"{value}; wanted 0 or more", where=f"training: sampling: {name}")
         if self.device not in DEVICES:
             raise InputError(f"{self.device!r}; wanted one of {', '.join(DEVICES)}", where="training: device")
 
@@ -82,6 +80,11 @@ class Training:
     def batches_per_epoch(self) -> int:
         """Number of optimizer steps in one epoch."""
         return max(1, self.windows_per_epoch // self.batch_size)
+
+    @property
+    def planned_batches(self) -> int:
+        """Number of optimizer steps if nothing stops the training early."""
+        return self.epochs * self.batches_per_epoch
 
 
 def train(
@@ -95,6 +98,7 @@ def train(
     seed: int = 1,
     twin: str = "none",
     threads: int = 1,
+    workers: int = 0,
 ) -> None:
     """Train one network and write its folder (`model.safetensors`, `model.json`, `training.csv`, `metrics.tsv`).
 
@@ -119,18 +123,23 @@ def train(
         "random" writes the untrained network; "ablated" trains one without recurrence.
     threads : int
         CPU threads; part of what fixes the bytes.
+    workers : int
+        Processes that draw training batches ahead; the result does not depend on them.
 
     Raises
     ------
     InputError
         If a setting is unknown or out of range; if the fold, a track or a setting does not fit the store; if
-        the training diverges.
+        the training diverges; if a worker is killed.
     """
     if twin not in TWINS:
         raise InputError(f"{twin!r}; wanted one of {', '.join(TWINS)}", where="--twin")
+    if workers < 0:
+        raise InputError(f"{workers}; wanted 0 or more", where="training: workers")
     config = read_section(NetworkConfig, {**network, "recurrence": twin != "ablated"}, "models")
     plan = read_section(Training, training, "training")
     data, folder = EncodedStore(store), Path(output)
+    data.verify()  # a damaged copy would train without complaint
     device = prepare_torch(threads, plan.device)
     net = AccessibilityNetwork(config, torch.Generator().manual_seed(seed))
     net.set_base_rates(*_base_rates(data, _training_contigs(data, data.fold(fold))))
@@ -152,7 +161,7 @@ def train(
         save_model(folder, config, weights, weights, {**meta, "best_epoch": None})
         return
     resume = folder / ".resume" / _fingerprint({**meta, "network": asdict(config)})
-    record, best, last = _fit(net, data, data.fold(fold), plan, run, seed, resume, device)
+    record, best, last = _fit(net, data, data.fold(fold), plan, run, seed, resume, device, workers)
     _write_tables(folder, record.rows)
     save_model(folder, config, best, last, {**meta, "best_epoch": record.best_row["epoch"]})
     shutil.rmtree(folder / ".resume")
@@ -173,28 +182,55 @@ def _fit(
     seed: int,
     resume: Path,
     device: torch.device,
+    workers: int,
 ) -> tuple[TrainingRecord, dict[str, torch.Tensor], dict[str, torch.Tensor]]:
     """Train until early stopping or the last epoch; return the record and the best and last weights."""
     earlier = resume / "last.ckpt"
-    train_batches, valid_batches = _loaders(net.config, data, fold, plan, seed, _epochs_done(earlier))
+    train_batches, valid_batches = _datasets(net.config, data, fold, plan, seed)
+    log.info("%s: %s", run, train_batches.draws.summary)
+    sampler = EpochSampler(plan.batches_per_epoch)
+    # Lightning fetches the first batch of a resumed epoch before it says which
+    sampler.set_epoch(_epochs_done(earlier))
     module = TrainingModule(
         net,
         run=run,
         learning_rate=plan.learning_rate,
         weight_decay=plan.weight_decay,
         write_cost=plan.write_cost,
-        planned_steps=plan.epochs * plan.batches_per_epoch,
+        planned_steps=plan.planned_batches,
         count_weight=plan.count_weight,
         seed=seed,
     )
     record = TrainingRecord(run, plan.patience)
+    on_gpu = device.type == "cuda"
+    trainer = _trainer(plan, record, resume, "gpu" if on_gpu else "cpu")
+    with warnings.catch_warnings():
+        # One process loads faster than it trains, and the checkpoint folder is there when a run resumes.
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
+        # Workers are mostly idle, however few cores there are.
+        warnings.filterwarnings("ignore", message="This DataLoader will create.*")
+        # Python 3.12 on; workers run no thread of their parent's
+        warnings.filterwarnings("ignore", message=".*multi-threaded, use of fork.*")
+        with closing(Loader(train_batches, sampler, workers=workers, pin_memory=on_gpu)) as training:
+            trainer.fit(
+                module,
+                training,
+                Loader(valid_batches, pin_memory=on_gpu),
+                ckpt_path=str(earlier) if earlier.exists() else None,
+                weights_only=True,
+            )
+    return record, _network_weights(resume / "best.ckpt"), _network_weights(resume / "last.ckpt")
+
+
+def _trainer(plan: Training, record: TrainingRecord, resume: Path, accelerator: str) -> lightning.Trainer:
     # The order matters: `last` must be written after `best` has seen the epoch, or a kill in between loses it.
     best = ModelCheckpoint(
         dirpath=resume, filename="best", monitor="valid_loss", enable_version_counter=False
     )
     last = ModelCheckpoint(dirpath=resume, filename="last", every_n_epochs=1, enable_version_counter=False)
-    trainer = lightning.Trainer(
-        accelerator="gpu" if device.type == "cuda" else "cpu",
+    return lightning.Trainer(
+        accelerator=accelerator,
         devices=1,
         max_epochs=plan.epochs,
         gradient_clip_val=plan.gradient_clip,
@@ -206,37 +242,22 @@ def _fit(
         num_sanity_val_steps=0,
         default_root_dir=resume,
     )
-    with warnings.catch_warnings():
-        # One process loads faster than it trains, and the checkpoint folder is there when a run resumes.
-        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-        warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
-        trainer.fit(
-            module,
-            train_batches,
-            valid_batches,
-            ckpt_path=str(earlier) if earlier.exists() else None,
-            weights_only=True,
-        )
-    return record, _network_weights(resume / "best.ckpt"), _network_weights(resume / "last.ckpt")
 
 
-def _loaders(
-    config: NetworkConfig, data: EncodedStore, fold: Fold, plan: Training, seed: int, epochs_done: int
-) -> tuple[DataLoader, DataLoader]:
-    contigs = _training_contigs(data, fold)
-    tracks, copies = config.tracks + config.bias_tracks, read_copies(data.meta, fold.name)
-    batches = TrainingBatches(data, contigs, tracks, plan.sampling, plan.batch_size, seed, copies)
-    valid = TiledWindows(data, list(fold.valid), tracks, plan.batch_size)
+def _datasets(
+    config: NetworkConfig, data: EncodedStore, fold: Fold, plan: Training, seed: int
+) -> tuple[TrainingBatches, TiledWindows]:
+    """Return what is trained on and what is validated on."""
+    contigs, size, tracks = _training_contigs(data, fold), plan.batch_size, config.tracks + config.bias_tracks
+    copies = read_copies(data.meta, fold.name)
+    training = TrainingBatches(data, contigs, tracks, plan.sampling, size, seed, plan.planned_batches, copies)
+    valid = TiledWindows(data, list(fold.valid), tracks, size)
     if not len(valid):
         raise InputError(
             f"validation contigs {', '.join(fold.valid)} are shorter than a window ({data.window_bp} bp)",
             where=f"folds: {fold.name}",
         )
-    sampler = EpochSampler(plan.batches_per_epoch)
-    sampler.set_epoch(
-        epochs_done
-    )  # Lightning fetches the first batch of a resumed epoch before it says which
-    return DataLoader(batches, batch_size=None, sampler=sampler), DataLoader(valid, batch_size=None)
+    return training, valid
 
 
 def _training_contigs(data: EncodedStore, fold: Fold) -> list[str]:

@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from gatescope.data.store import contig_file_stem
 from gatescope.errors import InputError
 from gatescope.files import read_json, replacing_folder, write_json
+from gatescope.genome.contigs import contig_file_stem
 from gatescope.model.network import AccessibilityNetwork
 from gatescope.model.predict import Genome
 from gatescope.trace.census import Census, GateCensus

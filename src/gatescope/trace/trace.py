@@ -18,9 +18,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from gatescope.data.store import EncodedStore, contig_file_stem
+from gatescope.data.store import EncodedStore
 from gatescope.errors import InputError
 from gatescope.files import replacing_folder, write_json, write_table
+from gatescope.genome.contigs import WHOLE, contig_file_stem, share_of
 from gatescope.genome.regions import read_regions
 from gatescope.model.cells import cells_of
 from gatescope.model.network import AccessibilityNetwork
@@ -56,7 +57,7 @@ def trace(
     decimals: int = 3,
     dtype: str = "float32",
     unknown_bases: str = "learned",
-    piece: str = "1-of-1",
+    piece: str = WHOLE,
     threads: int = 1,
 ) -> None:
     """Replay the gates of a network over whole contigs and write what was asked for.
@@ -130,9 +131,9 @@ def trace(
         for contig in chosen
     ]
     folder = output / f"parts.{_fingerprint({**job.made_from, 'tracks': has_tracks, 'units': shown})}"
-    mine = _share_of(wanted, job.genome.lengths, piece)
-    parts = _trace_parts(job, mine, folder)
-    if piece != "1-of-1":
+    mine = set(share_of({contig: job.genome.lengths[contig] for contig in chosen}, piece, "trace: --piece"))
+    parts = _trace_parts(job, [each for each in wanted if each.contig in mine], folder)
+    if piece != WHOLE:
         return
     certificate = Certificate.merged([part.certificate for part in parts])
     log.info("replay exact to %.1e (tolerance %.0e)", certificate.max_error, certificate.tolerance)
@@ -219,20 +220,6 @@ def _regions_of(contig: str, regions: pd.DataFrame | None) -> list[tuple[int, in
         return []
     mine = regions[regions.chrom == contig]
     return sorted({(int(start), int(end)) for start, end in zip(mine.start, mine.end, strict=True)})
-
-
-def _share_of(wanted: Sequence[Wanted], lengths: Mapping[str, int], piece: str) -> list[Wanted]:
-    """Return the contigs of one piece, "2-of-8": the longest first, each to the piece that has least."""
-    number, _, count = piece.partition("-of-")
-    if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
-        raise InputError(f"piece {piece!r}; wanted such as 2-of-8", where="trace: --piece")
-    loads, chosen = [0] * int(count), set()
-    for each in sorted(wanted, key=lambda each: -lengths[each.contig]):
-        lightest = loads.index(min(loads))
-        loads[lightest] += lengths[each.contig]
-        if lightest == int(number) - 1:
-            chosen.add(each.contig)
-    return [each for each in wanted if each.contig in chosen]
 
 
 def _trace_parts(job: _Job, wanted: Sequence[Wanted], folder: Path) -> list[Part]:

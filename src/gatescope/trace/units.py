@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from gatescope.data.store import contig_file_stem
 from gatescope.errors import InputError
+from gatescope.genome.contigs import contig_file_stem
 
 #: Axis D of every trace: reading left to right, reading right to left.
 DIRECTIONS = ("fwd", "rev")
