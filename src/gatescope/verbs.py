@@ -4,7 +4,9 @@ Public names: `Verb`, `VERBS`, `LOG_HELP`.
 """
 
 import argparse
+import importlib
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,6 +90,21 @@ class _Folds(argparse.Action):
         if len(values) > 1 and not all(isinstance(value, Path) for value in values):
             raise argparse.ArgumentError(self, "several folds are given as one JSON object or as files")
         setattr(namespace, self.dest, values if isinstance(values[0], Path) else values[0])
+
+
+class _Plan(argparse.Action):
+    """Print the memory plan and stop, as --help does."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        plan = importlib.import_module("gatescope.model.memory_plan")  # for this flag alone
+        sys.stdout.write("".join(f"{line}\n" for line in plan.plan_lines(values)))
+        parser.exit()
+
+
+def _length(text: str) -> float:
+    if not (bp := float(text)) > 0 or bp == float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} bp is no length")
+    return bp
 
 
 def _option(flag: str, help: str, **settings: Any) -> tuple[str, dict[str, Any]]:
@@ -349,6 +366,15 @@ VERBS: dict[str, Verb] = {
         "gatescope.model.train",
         "train one network, or make one of its twins",
         (
+            _option(
+                "--plan",
+                "print which forget gate and bias a memory of these half-lives in bp needs, and stop",
+                action=_Plan,
+                type=_length,
+                nargs="+",
+                default=argparse.SUPPRESS,
+                metavar="BP",
+            ),
             _STORE,
             _option("--run", "name of the run, such as sequence.f1.1", metavar="NAME"),
             _json("--network", "inputs, targets and size of the network"),

@@ -61,7 +61,7 @@ def test_half_life_of_a_silent_input_is_the_configured_one(suffix):
     with torch.no_grad():
         for parameter in lstm.parameters():
             parameter.zero_()
-    set_half_lives(lstm, 4.0, 500.0)
+    set_half_lives(lstm, np.geomspace(4, 500, 4))
     total = getattr(lstm, f"bias_ih_l0{suffix}") + getattr(lstm, f"bias_hh_l0{suffix}")
     forget = torch.sigmoid(total[4:8])
     for f, half_life in zip(forget.tolist(), np.geomspace(4, 500, 4), strict=True):

@@ -12,11 +12,14 @@ import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gatescope.errors import InputError
 from gatescope.samples import BIAS_TRACK
+from gatescope.model.memory_plan import SPECTRA, forget_bias, half_life_spectrum
 
 #: Inputs a network can read: the sequence, and any track of the encoded store by name.
 SEQUENCE = "sequence"
@@ -47,7 +50,9 @@ class NetworkConfig:
         Share of training windows in which the heads see one reading direction only, so that each direction
         learns the state by itself and its gates mean something by themselves.
     half_life_bp : (float, float)
-        Shortest and longest half-life of the memory the units start from (log-uniform spectrum).
+        Shortest and longest half-life of the memory the units start from.
+    half_life_spectrum : str
+        How the units' half-lives lie between the two: a name of `gatescope.model.memory_plan.SPECTRA`.
     resting_memory : float
         |c| at which the cell states rest before training, by bias alone; the units alternate in sign.
     bias : {"none", "tn5"}
@@ -66,6 +71,7 @@ class NetworkConfig:
     dropout: float = 0.2
     direction_dropout: float = 0.5
     half_life_bp: tuple[float, float] = (20.0, 1000.0)
+    half_life_spectrum: str = "log-uniform"
     resting_memory: float = 2.0
     bias: str = "none"
     recurrence: bool = True
@@ -99,6 +105,11 @@ class NetworkConfig:
             raise InputError(
                 f"{list(self.half_life_bp)}; wanted 0 < shortest <= longest", where="models: half_life_bp"
             )
+        if self.half_life_spectrum not in SPECTRA:
+            raise InputError(
+                f"{self.half_life_spectrum!r}; wanted one of {', '.join(SPECTRA)}",
+                where="models: half_life_spectrum",
+            )
         if not 0 <= self.resting_memory <= 10:
             raise InputError(f"{self.resting_memory}; wanted 0 to 10", where="models: resting_memory")
         self._check_bias()
@@ -122,6 +133,9 @@ class NetworkConfig:
     def bias_tracks(self) -> tuple[str, ...]:
         """Name of the track that multiplies the expected cuts, or nothing; it is no input of the network."""
         return (BIAS_TRACK,) if self.bias == "tn5" else ()
+    def planned_half_lives(self) -> NDArray[np.float64]:
+        """Half-life in bp of each unit's memory before training, by bias alone, shape (H,), ascending."""
+        return half_life_spectrum(self.half_life_spectrum, *self.half_life_bp, self.hidden_units)
 
     @property
     def lookahead_bp(self) -> int:
@@ -268,26 +282,20 @@ class AccessibilityNetwork(nn.Module):
                     parameter.uniform_(-bound, bound, generator=generator)
                 else:
                     parameter.zero_()
-            set_half_lives(lstm, *self.config.half_life_bp)
+            set_half_lives(lstm, self.config.planned_half_lives)
             set_resting_memory(lstm, self.config.resting_memory)
         for name, parameter in self.heads.named_parameters():
             parameter.zero_() if name.endswith("bias") else parameter.uniform_(-0.1, 0.1, generator=generator)
 
 
 @torch.no_grad()
-def set_half_lives(lstm: nn.LSTM, shortest_bp: float, longest_bp: float) -> None:
-    """Set the forget biases so that, by bias alone, half-lives are log-spaced between two lengths in bp.
+def set_half_lives(lstm: nn.LSTM, half_life_bp: NDArray[np.float64]) -> None:
+    """Set the forget biases so that, by bias alone, the units have these half-lives, shape (H,) in bp.
 
     torch adds two biases per gate: the whole value goes into `bias_ih`, `bias_hh` becomes zero.
-
-    References
-    ----------
-    Tallec & Ollivier 2018 (chrono initialisation); Mahto et al. 2021 (half-life = ln(1/2) / ln f).
     """
     hidden = lstm.hidden_size
-    half_life = torch.logspace(math.log10(shortest_bp), math.log10(longest_bp), hidden, dtype=torch.float64)
-    log_f = -math.log(2) / half_life
-    logit = log_f - torch.log(-torch.expm1(log_f))  # logit f from ln f, exact near f = 1
+    logit = torch.from_numpy(forget_bias(half_life_bp))
     for name, parameter in lstm.named_parameters():
         if "bias_hh" in name:
             parameter.zero_()
