@@ -211,6 +211,7 @@ def _write_model(folder: Path, run: str, targets: tuple[str, ...], rng: np.rando
             "layers": 1,
             "half_life_bp": [2.0, 1000.0],
             "bias": "none",
+            "half_life_spectrum": "log-uniform",
             "recurrence": True,
         },
         "lookahead_bp": 7,
@@ -313,9 +314,24 @@ def _write_trace(folder: Path, run: str, rng: np.random.Generator) -> dict[tuple
         "lookahead_bp": 7,
     }
     (folder / "summary.json").write_text(json.dumps(summary))
-    units = pd.DataFrame({"direction": ["fwd", "rev"], "unit": [3, 11], "mean": 0.9, "min": 0.1, "max": 1.0})
-    units.to_csv(folder / "units.tsv", sep="\t", index=False)
+    _write_units(folder, 8.0)
+    _write_units(folder.with_name(f"{run}.random"), 1.0)
     return gates
+
+
+def _write_units(folder: Path, growth: float) -> None:
+    """32 units per direction; in training their half-lives grow, and units 0 to 2 of fwd go wrong."""
+    folder.mkdir(exist_ok=True)
+    planned = np.geomspace(2, 1000, 32)
+    units = pd.DataFrame({"direction": np.repeat(["fwd", "rev"], 32), "unit": np.tile(np.arange(32), 2)})
+    units = units.assign(
+        bias_half_life_bp=np.tile(planned, 2), half_life_median_bp=np.tile(planned, 2) * growth
+    )
+    units[["share_below_0.1", "share_above_0.9", "hidden_sd"]] = 0.1, 0.6, 0.3
+    if growth > 1:
+        units.loc[0, "share_above_0.9"] = units.loc[1, "share_below_0.1"] = 1.0
+        units.loc[[2, 40], "hidden_sd"] = 0.0
+    units.to_csv(folder / "units.tsv", sep="\t", index=False)
 
 
 def _write_boundaries(folder: Path, run: str) -> None:

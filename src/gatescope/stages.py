@@ -16,6 +16,8 @@ STAGE_VERSIONS: dict[str, int] = {
     "train": 4,
     "evaluate": 3,
     "trace": 3,
+    "evaluate": 2,
+    "trace": 4,
     "audit": 1,
     "locus": 1,
     "boundaries": 2,

@@ -253,3 +253,12 @@ def test_a_figure_with_a_script_is_refused(tmp_path):
     (tmp_path / "x.svg").write_text("<svg><script>alert(1)</script></svg>")
     with pytest.raises(InputError, match="not a figure of gatescope"):
         inline_svg(tmp_path / "x.svg", "a", "title")
+
+
+def test_memories_are_compared_and_useless_units_named(fake):
+    page = Page(write(fake))
+    assert "half-life planned 2 to 1,000 bp, middle 44.9 bp" in page.text
+    assert "half-life after training, while reading 16 to 8,000 bp, middle 360 bp" in page.text
+    assert "units that never let go 1 of 64: fwd:0 " in page.text
+    assert "units that never hold 1 of 64: fwd:1 " in page.text
+    assert "units that show nothing 2 of 64: fwd:2, rev:8 " in page.text

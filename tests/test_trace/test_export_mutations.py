@@ -165,12 +165,29 @@ def slices_are_right():
 def census_counts_once():
     census = Census()
     send(census)
-    read = np.delete(drawn()["forget"], slice(*SKIPPED[0]), axis=2)
+    gates, hidden = (np.delete(drawn()[name], slice(*SKIPPED[0]), axis=2) for name in ("forget", "hidden"))
     return all(
         np.allclose(getattr(found, name), getattr(wanted, name), rtol=1e-9)
-        for found, wanted in zip(census.found(), map(GateCensus.of, read), strict=True)
+        for found, wanted in zip(census.found(), map(GateCensus.of, gates, hidden), strict=True)
         for name in ("count", "low", "high", "mean")
     )
+
+
+def census_samples_hidden_states():
+    """One base in 25 of each call, of the segment as it was read last."""
+    census = Census()
+    send(census)
+    known = np.delete(np.arange(LENGTH), slice(*SKIPPED[0]))
+    starts = range(0, len(known), CALL_BP)
+    for direction, found in enumerate(census.found()):
+        order = known[:: -1 if direction else 1]
+        bases = np.concatenate([order[start : start + CALL_BP][::25] for start in starts])
+        hidden = drawn()["hidden"][direction][:, bases]
+        if not np.allclose(found.hidden_mean, hidden.mean(1), rtol=1e-9):
+            return False
+        if not np.allclose(found.hidden_sd, hidden.std(1), rtol=1e-9):
+            return False
+    return True
 
 
 def make_model(folder, seed):
@@ -207,6 +224,7 @@ CHECKS = {
     "logits": logits_are_right,
     "slices": slices_are_right,
     "census": census_counts_once,
+    "hidden states of the census": census_samples_hidden_states,
     "part of another model": lambda: part_is_not_taken(seed=2),
     "part of another policy": lambda: part_is_not_taken(policy="freeze"),
 }

@@ -268,12 +268,17 @@ def test_hidden_memory_is_what_the_output_gate_holds_back():
     np.testing.assert_allclose(hidden_memory(cell, o * np.tanh(cell)), expected, atol=1e-15)
 
 
+def census_of(logits, hidden):
+    return GateCensus.of(expit(logits), hidden)
+
+
 def test_census_counts_saturation_and_merges_over_chunks():
     logits = np.stack([mixed_logits(5000, seed) for seed in range(3)])
     gate = 1 / (1 + np.exp(-logits))
-    whole, merged = GateCensus.of(expit(logits)), GateCensus.of(expit(logits[:, :1]))
+    hidden = np.random.default_rng(9).normal(3, [[0], [1e-3], [2]], logits.shape)
+    whole, merged = census_of(logits, hidden), census_of(logits[:, :1], hidden[:, :1])
     for start, end in ((1, 2), (2, 1000), (1000, 1003), (1003, 5000)):
-        merged = merged.merged(GateCensus.of(expit(logits[:, start:end])))
+        merged = merged.merged(census_of(logits[:, start:end], hidden[:, start:end]))
     for census in (whole, merged):
         assert census.count == 5000
         np.testing.assert_array_equal(census.share_low, (gate < 0.1).mean(1))
@@ -282,6 +287,8 @@ def test_census_counts_saturation_and_merges_over_chunks():
         s, k = skew(gate, axis=1, bias=False), kurtosis(gate, axis=1, bias=False)
         expected = (s**2 + 1) / (k + 3 * 4999**2 / (4998 * 4997))
         np.testing.assert_allclose(census.bimodality, expected, rtol=1e-11)
+        np.testing.assert_allclose(census.hidden_mean, hidden.mean(1), rtol=1e-12)
+        np.testing.assert_allclose(census.hidden_sd, hidden.std(1), rtol=1e-9, atol=1e-12)
 
 
 def test_bimodality_tells_digital_gates_from_analog_ones():
@@ -290,14 +297,15 @@ def test_bimodality_tells_digital_gates_from_analog_ones():
     normal = np.clip(rng.normal(0.5, 0.1, 200_000), 0.01, 0.99)
     digital = rng.choice([0.02, 0.98], 200_000)
     gates = np.stack([uniform, normal, digital])
-    census = GateCensus.of(gates)
+    census = GateCensus.of(gates, gates)
     np.testing.assert_allclose(census.bimodality, [5 / 9, 1 / 3, 1], atol=0.01)
 
 
 def test_bimodality_of_a_gate_that_never_moves_is_not_a_number():
-    census = GateCensus.of(expit(np.stack([np.full(100, 2.2), np.linspace(-1, 1, 100)])))
+    logits = np.stack([np.full(100, 2.2), np.linspace(-1, 1, 100)])
+    census = census_of(logits, logits)
     assert np.isnan(census.bimodality[0]) and np.isfinite(census.bimodality[1])
-    assert np.isnan(GateCensus.of(expit(np.array([-1.0, 0.0, 1.0]))).bimodality).all()
+    assert np.isnan(census_of(np.array([-1.0, 0.0, 1.0]), np.zeros(3)).bimodality).all()
 
 
 def test_memory_and_provenance_do_not_need_torch():

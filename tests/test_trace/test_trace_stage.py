@@ -53,7 +53,8 @@ def gates_of(world, contig):
     network, _ = load_model(world / "model")
     x = torch.from_numpy(one_hot(np.asarray(store.codes(contig))))[None]
     traced = trace_windows(network.double(), x)
-    return {gate: torch.sigmoid(getattr(traced, field))[0].numpy() for gate, field in GATES.items()}
+    gates = {gate: torch.sigmoid(getattr(traced, field))[0].numpy() for gate, field in GATES.items()}
+    return {**gates, "hidden": traced.hidden[0].numpy()}
 
 
 def test_mean_tracks_units_and_summary(world):
@@ -82,6 +83,7 @@ def test_census_counts_every_base(world):
     assert not list((world / "out").glob("*.bw"))
     table = pd.read_csv(world / "out/units.tsv", sep="\t").set_index(["direction", "unit"])
     forget = np.concatenate([gates_of(world, c)["forget_gate"] for c in ("three", "four")], axis=2)
+    shown = np.concatenate([gates_of(world, c)["hidden"] for c in ("three", "four")], axis=2).std(2)
     network, _ = load_model(world / "model")
     for row, direction in enumerate(("fwd", "rev")):
         bias = network.recurrent[0].get_parameter(f"bias_ih_l0{'_reverse' if row else ''}")[3:6].tolist()
@@ -89,6 +91,7 @@ def test_census_counts_every_base(world):
             line, values = table.loc[direction, unit], forget[row, unit]
             assert line["mean"] == pytest.approx(values.mean(), rel=1e-4)
             assert line["share_above_0.9"] == pytest.approx((values > 0.9).mean(), abs=1e-3)
+            assert line["hidden_sd"] == pytest.approx(shown[row, unit], rel=0.3)  # of one base in 25
             half_life = math.log(0.5) / math.log(1 / (1 + math.exp(-bias[unit])))
             assert line["bias_half_life_bp"] == pytest.approx(half_life, rel=1e-4)
 

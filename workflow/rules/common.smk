@@ -224,7 +224,7 @@ def report_tables(wildcards):
         f"results/{wildcards.sample}/{stage}/{name}/{table}"
         for stage, name in folders
         for table in tables[stage]
-    ]
+    ] + [f"results/{wildcards.sample}/trace/{name}.random/units.tsv" for name in RUNS]
 
 
 def runs_that_predict(*targets):

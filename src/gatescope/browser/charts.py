@@ -1,6 +1,6 @@
 """What does the report draw? Learning curves and scores as SVG that can stand inside one page.
 
-Public names: `learning_curve`, `score_chart`, `inline_svg`.
+Public names: `learning_curve`, `score_chart`, `as_svg`, `inline_svg`.
 """
 
 import re
@@ -57,7 +57,7 @@ def learning_curve(curve: pd.DataFrame, best_epoch: int, prefix: str) -> str:
     axis.set(xlabel="epoch (one pass over the drawn windows)", ylabel="loss (lower is better)")
     axis.xaxis.get_major_locator().set_params(integer=True)
     axis.legend(fontsize=8)
-    return _as_svg(figure, prefix, "Learning curve: loss by epoch")
+    return as_svg(figure, prefix, "Learning curve: loss by epoch")
 
 
 def score_chart(scores: Sequence[Score], metric: str, base_rate: float | None, prefix: str) -> str:
@@ -96,7 +96,7 @@ def score_chart(scores: Sequence[Score], metric: str, base_rate: float | None, p
         )  # fmt: skip
     axis.set_yticks(range(len(ranked)), [score.label for score in ranked])
     axis.set(xlabel=metric, ylim=(-0.6, len(ranked) - 0.2), xlim=_limits(scores))
-    return _as_svg(figure, prefix, metric)
+    return as_svg(figure, prefix, metric)
 
 
 def _limits(scores: Sequence[Score]) -> tuple[float, float]:
@@ -105,8 +105,8 @@ def _limits(scores: Sequence[Score]) -> tuple[float, float]:
     return min(0.0, lowest - 0.05), 1.08
 
 
-def _as_svg(figure: Figure, prefix: str, title: str) -> str:
-    """Save a figure and return it ready for a page."""
+def as_svg(figure: Figure, prefix: str, title: str) -> str:
+    """Save a figure and return it as an element that can stand in a page (`inline_svg`)."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "figure.svg"
         save_figure(figure, path)

@@ -28,6 +28,10 @@ _DESIGNS = (
     "predicted_retention",
     "measured_retention",
 )
+_UNITS = (
+    *("direction", "unit", "bias_half_life_bp", "half_life_median_bp", "share_below_0.1", "share_above_0.9"),
+    "hidden_sd",
+)
 _SCORES = (
     *("predictor", "bin_bp", "n_bins", "base_rate"),
     *(metric + end for metric in ("pearson", "spearman", "auroc", "auprc") for end in ("", "_low", "_high")),
@@ -77,6 +81,8 @@ class RunEvidence:
     evaluation: Record
     verdict: Record
     summary: Record
+    units: pd.DataFrame
+    untrained_units: pd.DataFrame
     designs: list[Row]
     profile: Path
 
@@ -130,6 +136,8 @@ def _read_run(results: Path, run: str) -> RunEvidence:
         evaluation=read_record(model / "evaluation.json"),
         verdict=read_record(boundaries / "verdict.json"),
         summary=read_record(results / "trace" / run / "summary.json"),
+        units=_table(results / "trace" / run / "units.tsv", "\t", _UNITS),
+        untrained_units=_table(results / "trace" / f"{run}.random" / "units.tsv", "\t", _UNITS),
         designs=_rows(_table(results / "design" / run / "designs.tsv", "\t", _DESIGNS)),
         profile=boundaries / "profile.svg",
     )

@@ -14,6 +14,7 @@ from markupsafe import Markup
 from gatescope.browser.charts import Score, inline_svg, learning_curve, score_chart
 from gatescope.browser.content import Table
 from gatescope.browser.evidence import Record, Row, RunEvidence
+from gatescope.browser.memory import memory_chart, memory_table
 from gatescope.browser.tracks import DIRECTION_WORDS
 
 #: In the order of the tables; predictors that are not named here follow.
@@ -27,6 +28,10 @@ _PREDICTORS = {
 }
 _METRICS = {"pearson": "Pearson r", "spearman": "Spearman r", "auroc": "AUROC", "auprc": "AUPRC"}
 _BEST_DESIGNS = 3
+_MEMORY_CAPTION = (
+    "How long the units remember: share of units whose memory is half gone after fewer bases. Where the purple line "
+    "lies right of the grey ones, training has made memories longer than they were."
+)
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,8 @@ class RunPart:
 
     name: str
     curve: Chart
+    memory: Chart
+    memory_table: Table
     score_charts: list[Chart]
     score_tables: list[Table]
     predictors: Table
@@ -77,6 +84,8 @@ def run_part(run: RunEvidence, number: int) -> RunPart:
     return RunPart(
         name=run.name,
         curve=_curve_chart(run, number),
+        memory=Chart(Markup(memory_chart(run, f"memory{number}")), _MEMORY_CAPTION),
+        memory_table=memory_table(run),
         score_charts=[_score_chart(rows, f"score{number}-{k}") for k, rows in enumerate(bins)],
         score_tables=[_score_table(rows) for rows in bins],
         predictors=Table((), [(_predictor(name), described[name]) for name in described]),

@@ -1,4 +1,4 @@
-"""How is each gate spread over the bases of a genome? Saturation, bimodality, and how long it remembers.
+"""How is each gate spread over the bases of a genome? Saturation, bimodality, how long it remembers, what it shows.
 
 Public names: `GateCensus`, `Census`.
 
@@ -35,7 +35,7 @@ def _half_life_bins(gate: NDArray) -> NDArray[np.int64]:
 
 @dataclass(frozen=True)
 class GateCensus:
-    """How one gate of each unit is spread over the bases seen so far; censuses of chunks merge.
+    """How one gate of each unit is spread over the bases seen so far, and its hidden state; censuses of chunks merge.
 
     Counts are exact whatever the chunks, moments to rounding.
 
@@ -51,6 +51,8 @@ class GateCensus:
     half_lives : int64, shape (..., bins)
         A sample of the bases, by what half-life a forget gate of this value has, in quarters of an octave
         (`_half_life_bins`).
+    hidden_mean, hidden_m2 : float64, shape (...)
+        Mean of the hidden state, and sum of the squares of the deviations from it (of a sample, scaled up to n).
 
     References
     ----------
@@ -65,11 +67,13 @@ class GateCensus:
     m3: NDArray[np.float64]
     m4: NDArray[np.float64]
     half_lives: NDArray[np.int64]
+    hidden_mean: NDArray[np.float64]
+    hidden_m2: NDArray[np.float64]
 
     @classmethod
-    def of(cls, gate: ArrayLike) -> "GateCensus":
-        """Return the census of gate values (..., L), in [0, 1], over their last axis; L >= 1."""
-        gate = np.asarray(gate, np.float64)
+    def of(cls, gate: ArrayLike, hidden: ArrayLike) -> "GateCensus":
+        """Return the census of gate values, in [0, 1], and hidden states (..., L) over their last axis; L >= 1."""
+        gate, hidden = np.asarray(gate, np.float64), np.asarray(hidden, np.float64)
         mean = gate.mean(-1)
         deviation = gate - mean[..., None]
         square = deviation * deviation
@@ -77,7 +81,8 @@ class GateCensus:
         low, high = (gate < 0.1).sum(-1), (gate > 0.9).sum(-1)
         half_lives = np.zeros((*gate.shape[:-1], _HALF_LIFE_BINS), np.int64)
         np.add.at(half_lives, (*np.indices(gate.shape)[:-1], _half_life_bins(gate)), 1)
-        return cls(gate.shape[-1], low, high, mean, *moments, half_lives)
+        shown = hidden.mean(-1), hidden.var(-1) * hidden.shape[-1]
+        return cls(gate.shape[-1], low, high, mean, *moments, half_lives, *shown)
 
     def merged(self, other: "GateCensus") -> "GateCensus":
         """Return the census of both sets of bases."""
@@ -89,7 +94,10 @@ class GateCensus:
         m4 = m4 + 6 * d**2 * (a * a * other.m2 + b * b * self.m2) / n**2
         m4 = m4 + 4 * d * (a * other.m3 - b * self.m3) / n
         low, high = self.low + other.low, self.high + other.high
-        return GateCensus(n, low, high, self.mean + d * b / n, m2, m3, m4, self.half_lives + other.half_lives)
+        half_lives = self.half_lives + other.half_lives
+        h = other.hidden_mean - self.hidden_mean
+        shown = self.hidden_mean + h * b / n, self.hidden_m2 + other.hidden_m2 + h**2 * a * b / n
+        return GateCensus(n, low, high, self.mean + d * b / n, m2, m3, m4, half_lives, *shown)
 
     def half_life_quantile(self, share: float) -> NDArray[np.float64]:
         """Return the half-life in bp below which the gate was at this share of the bases, shape (...), to 10 %."""
@@ -106,6 +114,11 @@ class GateCensus:
     def share_high(self) -> NDArray[np.float64]:
         """Share of bases with a gate above 0.9; 1 is, for the forget gate, an integrator."""
         return self.high / self.count
+
+    @property
+    def hidden_sd(self) -> NDArray[np.float64]:
+        """Standard deviation of the hidden state; a unit with next to none tells the rest of the network nothing."""
+        return np.sqrt(self.hidden_m2 / self.count)
 
     @property
     def bimodality(self) -> NDArray[np.float64]:
@@ -134,22 +147,23 @@ class _Tally:
     """Sums over the bases of some rows, (B, H) each, that make up a `GateCensus` of each row.
 
     Means and saturation are those of all bases; every pass over all gates costs as much as a twentieth of tracing
-    them, so that higher moments and half-lives are taken on one base in five, and one in twenty-five.
+    them, so that higher moments are taken on one base in five, half-lives and hidden states on one in twenty-five.
     """
 
     _MOMENTS_EVERY, _HALF_LIFE_EVERY = 5, 25
 
-    def __init__(self, gates: torch.Tensor) -> None:
-        # powers of small deviations lose nothing: the pivot is about the mean of each unit
-        self._pivot = gates.mean((0, 1))
-        self._count, self._sampled = 0, 0
+    def __init__(self, gates: torch.Tensor, hidden: torch.Tensor) -> None:
+        # powers of small deviations lose nothing: the pivots are about the mean of each unit
+        self._pivot, self._hidden_pivot = gates.mean((0, 1)), hidden.mean((0, 1))
+        self._count, self._sampled, self._seen = 0, 0, 0
         shape = gates.shape[1:]
         self._sums, self._moments = np.zeros((3, *shape)), np.zeros((4, *shape))
+        self._hidden = np.zeros((2, *shape))
         self._half_lives = np.zeros(shape.numel() * _HALF_LIFE_BINS, np.int32)
         self._first_bin = np.arange(shape.numel()) * _HALF_LIFE_BINS
 
-    def add(self, gates: torch.Tensor) -> None:
-        """Add gates (T, B, H) of further bases."""
+    def add(self, gates: torch.Tensor, hidden: torch.Tensor) -> None:
+        """Add gates and hidden states (T, B, H) of further bases."""
         mask = gates.new_empty(gates.shape)
         low, high = (compare(gates, bound, out=mask).sum(0) for compare, bound in _SATURATED)
         self._sums += torch.stack([gates.sum(0), low, high]).cpu().numpy()
@@ -159,6 +173,9 @@ class _Tally:
         powers = torch.stack([d, square, square * d, square * square]).sum(1)
         self._moments += powers.cpu().numpy()
         self._sampled += len(d)
+        shown = hidden[:: self._HALF_LIFE_EVERY] - self._hidden_pivot
+        self._hidden += torch.stack([shown.sum(0), (shown * shown).sum(0)]).cpu().numpy()
+        self._seen += len(shown)
         for base in _half_life_bins(gates[:: self._HALF_LIFE_EVERY].flatten(1).cpu().numpy()):
             self._half_lives[self._first_bin + base] += 1  # one bin of each row and unit: none comes twice
 
@@ -173,11 +190,15 @@ class _Tally:
         half_lives = self._half_lives.reshape(*self._sums.shape[1:], -1)[row].astype(np.int64)
         low, high = low.astype(np.int64), high.astype(np.int64)
         m2, m3, m4 = (moment * self._count / n for moment in (m2, m3, m4))
-        return GateCensus(self._count, low, high, total / self._count, m2, m3, m4, half_lives)
+        h1, h2 = self._hidden[:, row]
+        hidden_mean = self._hidden_pivot.double().cpu().numpy() + h1 / self._seen
+        hidden_m2 = np.maximum(h2 - h1**2 / self._seen, 0) * self._count / self._seen
+        moments = total / self._count, m2, m3, m4
+        return GateCensus(self._count, low, high, *moments, half_lives, hidden_mean, hidden_m2)
 
 
 class Census(Sink):
-    """Count, per direction and unit, how the forget gate of a contig is spread over the bases read (`GateCensus`)."""
+    """Count, per direction and unit, how forget gate and hidden state are spread over the bases read (`GateCensus`)."""
 
     def __init__(self) -> None:
         self._tallies: dict[tuple[int, tuple[int, ...]], _Tally] = {}
@@ -187,8 +208,8 @@ class Census(Sink):
         """Add to the tally of the segments that are read side by side."""
         group = (piece.direction, tuple(piece.segments))
         if group not in self._tallies:
-            self._tallies[group] = _Tally(piece.steps.forget)
-        self._tallies[group].add(piece.steps.forget)
+            self._tallies[group] = _Tally(piece.steps.forget, piece.steps.hidden)
+        self._tallies[group].add(piece.steps.forget, piece.steps.hidden)
 
     def restart(self, direction: int, segment: int) -> None:
         """Drop what the segment gave so far."""

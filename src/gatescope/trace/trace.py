@@ -324,7 +324,8 @@ def _census_table(job: _Job, parts: Sequence[Part]) -> pd.DataFrame:
     """Return one row per direction and unit.
 
     `bias_half_life_bp` is the half-life if nothing but the bias spoke; `half_life_*` are quantiles over bases of
-    the half-life that the gate has there; `bimodality` is Sarle's coefficient.
+    the half-life that the gate has there; `bimodality` is Sarle's coefficient; `hidden_sd` is the standard
+    deviation of the hidden state over bases.
     """
     tables: list[pd.DataFrame] = []
     totals: list[GateCensus | None] = [None] * len(DIRECTIONS)
@@ -353,6 +354,7 @@ def _census_table(job: _Job, parts: Sequence[Part]) -> pd.DataFrame:
             "share_below_0.1": census.share_low,
             "share_above_0.9": census.share_high,
             "bimodality": census.bimodality,
+            "hidden_sd": census.hidden_sd,
         }
         tables.append(pd.DataFrame(columns))
     return pd.concat(tables, ignore_index=True)
