@@ -34,7 +34,7 @@ def blank_network(stem_width_bp, channels, hidden, inputs=("sequence",)):
     )
     network = AccessibilityNetwork(config).eval()
     with torch.no_grad():
-        for parameter in [*network.stem.parameters(), *network.recurrent.parameters()]:
+        for parameter in [*network.stem.convolutions.parameters(), *network.recurrent.parameters()]:
             parameter.zero_()
         for suffix in SUFFIX:
             getattr(network.recurrent[0], f"bias_ih{suffix}")[:hidden] = -40.0
@@ -47,7 +47,7 @@ def base_reader(table, inputs=("sequence",)):
     hidden = table.shape[1]
     network = blank_network(1, 4, hidden, inputs)
     with torch.no_grad():
-        network.stem.weight[:, :4, 0] = torch.eye(4)
+        network.stem.convolutions[0].weight[:, :4, 0] = torch.eye(4)
         for direction, suffix in enumerate(SUFFIX):
             rows = slice(FORGET * hidden, (FORGET + 1) * hidden)
             getattr(network.recurrent[0], f"weight_ih{suffix}")[rows] = table[direction].float()
@@ -146,8 +146,10 @@ def test_a_stem_that_wants_a_pair_makes_a_pair_the_carrier():
     network = blank_network(3, 2, 1)
     with torch.no_grad():
         for channel, word in enumerate(("ACA", "CAC")):
-            network.stem.weight[channel] = torch.from_numpy(one_hot(encode_bases(word)).astype(np.float32))
-            network.stem.bias[channel] = -2.0
+            network.stem.convolutions[0].weight[channel] = torch.from_numpy(
+                one_hot(encode_bases(word)).astype(np.float32)
+            )
+            network.stem.convolutions[0].bias[channel] = -2.0
         for suffix in SUFFIX:
             getattr(network.recurrent[0], f"weight_ih{suffix}")[FORGET] = 6.0
             getattr(network.recurrent[0], f"bias_hh{suffix}")[FORGET] = -1.0

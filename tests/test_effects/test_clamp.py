@@ -190,9 +190,9 @@ def make_wire(forget=0.99):
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.zero_()
-        network.norm.weight.fill_(1.0)
-        network.norm.running_var.fill_(1.0 - network.norm.eps)
-        network.stem.weight[0, 0, 0] = 1.0
+        network.stem.norms[0].weight.fill_(1.0)
+        network.stem.norms[0].running_var.fill_(1.0 - network.stem.norms[0].eps)
+        network.stem.convolutions[0].weight[0, 0, 0] = 1.0
         for suffix in ("", "_reverse"):
             getattr(network.recurrent[0], f"weight_ih_l0{suffix}")[2] = 2.0  # candidate: tanh(2) at A, else 0
             getattr(network.recurrent[0], f"bias_ih_l0{suffix}")[1] = np.log(forget / (1 - forget))

@@ -27,13 +27,18 @@ def make_network(inputs=("sequence", "cuts", "signal"), layers=2, open_stem=Fals
     generator = torch.Generator().manual_seed(2)
     network = AccessibilityNetwork(config, generator).eval()
     with torch.no_grad():
-        for tensor in (network.norm.weight, network.norm.bias, network.norm.running_mean, network.stem.bias):
+        for tensor in (
+            network.stem.norms[0].weight,
+            network.stem.norms[0].bias,
+            network.stem.norms[0].running_mean,
+            network.stem.convolutions[0].bias,
+        ):
             tensor.copy_(torch.randn(CHANNELS, generator=generator) * 0.3)
-        network.norm.running_var.copy_(torch.rand(CHANNELS, generator=generator) + 0.5)
+        network.stem.norms[0].running_var.copy_(torch.rand(CHANNELS, generator=generator) + 0.5)
         for parameter in network.recurrent.parameters():
             parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.6)
         if open_stem:
-            network.norm.bias.add_(20.0)
+            network.stem.norms[0].bias.add_(20.0)
     return network.to(dtype)
 
 
@@ -77,14 +82,21 @@ def brute_force(network, one_hot, tracks, unit, direction):
     names = ["sequence"] * 4 + ["track:cuts", "track:signal"]
     for t in range(LENGTH):
         for c in range(CHANNELS):
-            scale = p["norm.weight"][c] / np.sqrt(p["norm.running_var"][c] + network.norm.eps)
+            scale = p["stem.norms.0.weight"][c] / np.sqrt(
+                p["stem.norms.0.running_var"][c] + network.stem.norms[0].eps
+            )
             parts = {name: 0.0 for name in terms}
-            parts["stem bias"] = scale * (p["stem.bias"][c] - p["norm.running_mean"][c]) + p["norm.bias"][c]
+            parts["stem bias"] = (
+                scale * (p["stem.convolutions.0.bias"][c] - p["stem.norms.0.running_mean"][c])
+                + p["stem.norms.0.bias"][c]
+            )
             for channel, name in enumerate(names):
                 for tap in range(WIDTH):
                     at = t + tap - WIDTH // 2
                     if 0 <= at < LENGTH:
-                        parts[name] += scale * p["stem.weight"][c, channel, tap] * signal[channel, at]
+                        parts[name] += (
+                            scale * p["stem.convolutions.0.weight"][c, channel, tap] * signal[channel, at]
+                        )
             if sum(parts.values()) > 0:
                 for name, part in parts.items():
                     terms[name][t] += w[c] * part

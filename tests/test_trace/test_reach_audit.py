@@ -199,7 +199,7 @@ def test_one_seed_gives_one_audit_and_leaves_everything_as_it_was():
     assert not other.growth.equals(first.growth)
     doubled = audit_network(copy.deepcopy(network).double(), genome, ["a"], seed=7, **SMALL)
     pd.testing.assert_frame_equal(first.table, doubled.table, check_exact=True)
-    assert network.training and network.stem.weight.dtype == torch.float32
+    assert network.training and network.stem.convolutions[0].weight.dtype == torch.float32
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
     assert torch.equal(torch.get_rng_state(), drawn)
 

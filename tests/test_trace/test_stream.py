@@ -103,10 +103,10 @@ def test_an_event_is_found_at_its_base_in_its_direction(store):
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.zero_()
-        network.norm.weight.fill_(1.0)
-        network.stem.weight[0, 2, 0] = 1.0  # G one base to the left
-        network.stem.weight[0, 2, 1] = 1.0  # G here
-        network.stem.bias.fill_(-1.0)  # fires where both are G
+        network.stem.norms[0].weight.fill_(1.0)
+        network.stem.convolutions[0].weight[0, 2, 0] = 1.0  # G one base to the left
+        network.stem.convolutions[0].weight[0, 2, 1] = 1.0  # G here
+        network.stem.convolutions[0].bias.fill_(-1.0)  # fires where both are G
         lstm = network.recurrent[0]
         for suffix in ("", "_reverse"):
             getattr(lstm, f"weight_ih_l0{suffix}")[1] = -10.0  # the forget row
@@ -122,7 +122,9 @@ def test_the_other_strand_gives_the_mirrored_trace(store, tmp_path):
     """Read the reverse complement with the stem turned and the directions swapped: the same gates, mirrored."""
     network, turned = make_network(), make_network()
     with torch.no_grad():
-        turned.stem.weight.copy_(network.stem.weight.flip(1, 2))  # ACGT backwards is its complement
+        turned.stem.convolutions[0].weight.copy_(
+            network.stem.convolutions[0].weight.flip(1, 2)
+        )  # ACGT backwards is its complement
         for name, parameter in turned.recurrent[0].named_parameters():
             other = name.removesuffix("_reverse") if name.endswith("_reverse") else f"{name}_reverse"
             parameter.copy_(getattr(network.recurrent[0], other))

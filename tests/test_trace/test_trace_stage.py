@@ -34,8 +34,12 @@ GATES = {"forget_gate": "forget_logit", "input_gate": "input_logit", "output_gat
 
 @pytest.fixture
 def world(tmp_path):
+    return make_world(tmp_path)
+
+
+def make_world(tmp_path, **options):
     store = make_store(tmp_path / "store")
-    config = NetworkConfig(targets=("state",), stem_channels=5, stem_width_bp=7, hidden_units=3)
+    config = NetworkConfig(targets=("state",), stem_channels=5, stem_width_bp=7, hidden_units=3, **options)
     network = AccessibilityNetwork(config, torch.Generator().manual_seed(2))
     meta = {
         "run": "small.f1.1",
@@ -76,6 +80,28 @@ def test_mean_tracks_units_and_summary(world):
     summary = json.loads((world / "out/summary.json").read_text())
     assert summary["contigs"] == LENGTHS
     assert summary["certificate"]["positions"] == sum(LENGTHS.values())
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"cell": "coupled", "strands": "tied", "layers": 2},
+        {"stem": "dilated"},
+        {"stem": "none", "cell": "coupled"},
+    ],
+)
+def test_other_cells_and_stems_are_traced_alike(tmp_path, options):
+    world = make_world(tmp_path, **options)
+    layer = options.get("layers", 1)
+    trace(world / "model", world / "out", store=world / "store", contigs="four", decimals=6, layer=layer)
+    network, _ = load_model(world / "model")
+    store = make_store(world / "again")
+    x = torch.from_numpy(one_hot(np.asarray(store.codes("four"))))[None]
+    traced = trace_windows(network.double(), x, layer=layer - 1)
+    for row, direction in enumerate(("fwd", "rev")):
+        wanted = torch.sigmoid(traced.forget_logit[0, row]).mean(0).numpy()
+        found = read_bigwig(world / f"out/forget_gate.{direction}.mean.bw", "four")
+        np.testing.assert_allclose(found, wanted, atol=2e-6)
 
 
 def test_census_counts_every_base(world):

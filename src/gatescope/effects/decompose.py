@@ -2,14 +2,13 @@
 
     z_t = W x_t + U h_(t-1) + b_ih + b_hh
 
-W x_t has to be split further, and x is not linear in what the network reads: the stem is a convolution, batch
-normalisation (affine once trained) and ReLU. The rule: where the ReLU lets a channel through, x equals the
-normalised convolution, which is a sum over input channels; where it does not, x is zero and so is every term.
+W x_t has to be split further, and x is not linear in what the network reads: the stem is made of convolutions, batch
+normalisation (affine once trained) and ReLUs. It is piecewise linear, though: as long as no ReLU changes sides, x is a
+sum over input channels. With one convolution, and m = 1 where the sum is positive, else 0,
 
-    x = m * (seq + track_1 + ... + track_K + const),   m = 1 where the sum is positive, else 0
+    x = m * (seq + track_1 + ... + track_K + const)
 
-So the terms always sum to the logit, and a term is the gradient of W x times that input (the stem is piecewise
-linear). What the rule does not claim:
+So the terms always sum to the logit, and a term is the gradient of W x times that input. What the rule does not claim:
 
 - m depends on all inputs together. Removing an input can open or close channels: the logit then changes by
   the term alone only if no channel changes sides.
@@ -34,12 +33,12 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
-from torch.nn.functional import conv1d
+from torch.nn.functional import conv1d, pad
 
 from gatescope.effects.clamp import GATES, require_gate
 from gatescope.errors import InputError
 from gatescope.model.cells import cells_of
-from gatescope.model.network import AccessibilityNetwork
+from gatescope.model.network import AccessibilityNetwork, Stem
 from gatescope.model.runtime import exact_arithmetic
 from gatescope.trace.certificate import TOLERANCE, Certificate, ReplayError
 from gatescope.trace.replay import trace_lstm
@@ -183,7 +182,7 @@ def _split_inputs(
     """Return what a layer reads, (N, L, C), and its named pieces of the same shape, which sum to it."""
     inputs = network.features(one_hot, tracks)
     if layer == 0:
-        return inputs, _split_stem(network, one_hot, tracks, inputs)
+        return inputs, _split_stem(network, one_hot, tracks)
     for lstm in network.lstm_layers[:layer]:
         hidden = trace_lstm(lstm, inputs).hidden
         inputs = hidden.flatten(1, 2).transpose(1, 2)
@@ -194,23 +193,36 @@ def _split_inputs(
     }
 
 
-def _split_stem(
-    network: AccessibilityNetwork, one_hot: Tensor, tracks: Tensor | None, features: Tensor
-) -> dict[str, Tensor]:
-    """Return the stem's features as a sum over what enters it, each piece (N, L, C), behind the same ReLU."""
-    stem, norm = network.stem, network.norm
-    if norm.training or norm.running_mean is None or norm.running_var is None or stem.bias is None:
+def _split_stem(network: AccessibilityNetwork, one_hot: Tensor, tracks: Tensor | None) -> dict[str, Tensor]:
+    """Return the stem's features as a sum over what enters it, each piece (N, L, C), behind the same ReLUs."""
+    if network.stem.training:
         raise ValueError("wanted a network in evaluation mode: batch normalisation in training mixes windows")
-    scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
-    groups = {"sequence": one_hot.to(stem.weight.dtype)}
-    for k, name in enumerate(network.config.tracks):
-        assert tracks is not None  # `network.features` has counted them
-        groups[f"track:{name}"] = torch.log1p(tracks[:, k : k + 1].to(stem.weight.dtype))
-    weights = stem.weight.split([values.shape[1] for values in groups.values()], dim=1)
-    pieces = {"stem bias": (scale * (stem.bias - norm.running_mean) + norm.bias).expand_as(features)}
-    for (name, values), weight in zip(groups.items(), weights, strict=True):
-        pieces[name] = conv1d(values, weight, padding="same").transpose(1, 2) * scale
-    return {name: piece * (features > 0) for name, piece in pieces.items()}
+    signal = network.signal(one_hot, tracks)
+    channels = {"sequence": slice(4)}
+    channels |= {f"track:{name}": slice(4 + k, 5 + k) for k, name in enumerate(network.config.tracks)}
+    parts = torch.zeros(1 + len(channels), *signal.shape).to(signal)
+    for part, own in zip(parts[1:], channels.values(), strict=True):
+        part[:, own] = signal[:, own]
+    read = _through_stem(network.stem, parts)
+    if network.config.strands == "tied":
+        turned = torch.cat([parts[:, :, :4].flip(2), parts[:, :, 4:]], dim=2).flip(3)
+        read = torch.cat([read, _through_stem(network.stem, turned).flip(3)], dim=2)
+    return dict(zip(["stem bias", *channels], read.transpose(2, 3), strict=True))
+
+
+def _through_stem(stem: Stem, parts: Tensor) -> Tensor:
+    """Send parts (M, N, 4 + K, L) of a signal through the stem's convolutions; its own offsets join the first."""
+    beyond = stem.config.dilated_reach_bp
+    values = pad(parts, (beyond, beyond))
+    for layer, (convolution, norm) in enumerate(stem.layers):
+        assert convolution.bias is not None and norm.running_mean is not None and norm.running_var is not None
+        scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+        read = conv1d(values.flatten(0, 1), convolution.weight, padding="same", dilation=convolution.dilation)
+        read = read.unflatten(0, values.shape[:2]) * scale[:, None]
+        read[0] += (scale * (convolution.bias - norm.running_mean) + norm.bias)[:, None]
+        read = read * (read.sum(0) > 0)
+        values = values + read if layer else read
+    return values[..., beyond : beyond + parts.shape[3]]
 
 
 def _hidden_before(hidden: Tensor, side: int) -> Tensor:

@@ -71,6 +71,7 @@ class TrainingModule(lightning.LightningModule):
         super().optimizer_step(*arguments, **options)
         rate = self.trainer.optimizers[0].param_groups[0]["lr"]
         self.network.shrink_writes(rate * self.write_cost)
+        self.network.tie()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss; the dropout masks depend on (seed, step) alone."""

@@ -1,6 +1,6 @@
 """What predicts accessibility? A convolutional stem, a bidirectional LSTM at 1 bp, and two heads.
 
-    one-hot + tracks -> stem (receptive field <= 21 bp, no pooling) -> LSTM layer(s) -> cuts, accessible state
+    one-hot + tracks -> stem (no pooling) -> LSTM layer(s) -> cuts, accessible state
 
 Every LSTM layer is a module of its own with one layer in it: dropout between layers then comes from a seeded
 generator, and `gatescope.trace` finds each layer's input and output without hooks.
@@ -16,16 +16,24 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.functional import linear, pad
 
 from gatescope.errors import InputError
 from gatescope.samples import BIAS_TRACK
 from gatescope.model.memory_plan import SPECTRA, forget_bias, half_life_spectrum
+from gatescope.model.tied import TiedLSTM
 
 #: Inputs a network can read: the sequence, and any track of the encoded store by name.
 SEQUENCE = "sequence"
 TARGETS = ("cuts", "state")
 #: What the count head may be told beforehand: nothing, or Tn5's sequence preference.
 BIASES = ("none", "tn5")
+_CHOICES = {
+    "stem": ("conv", "dilated", "none"),
+    "cell": ("lstm", "coupled"),
+    "strands": ("free", "tied"),
+    "half_life_spectrum": tuple(SPECTRA),
+}
 #: Largest candidate |g| and widest input gate of a cell state at rest before training.
 _RESTING_CANDIDATE, _WIDEST_INPUT_GATE = 0.75, 0.9
 
@@ -40,8 +48,18 @@ class NetworkConfig:
         `sequence` and names of tracks, for example ``("sequence", "cuts")``.
     targets : tuple of str
         Heads: `cuts` (expected Tn5 cuts per bp), `state` (probability of being accessible).
+    stem : {"conv", "dilated", "none"}
+        A convolution; a convolution and residual ones behind it whose reach doubles from one to the next; or none: the
+        recurrence reads the bases themselves.
     stem_channels, stem_width_bp : int
         Filters of the stem and how many bases each one sees (odd, centred).
+    stem_layers : int
+        Dilated convolutions, three taps each, 1, 2, 4, ... bp apart.
+    cell : {"lstm", "coupled"}
+        Coupled: the input gate is 1 - the forget gate, see `gatescope.model.tied`.
+    strands : {"free", "tied"}
+        Tied: what the network says of a sequence and of its reverse complement is the same, with the directions
+        swapped. Free: it learns both, and predictions average them.
     hidden_units, layers : int
         LSTM units per direction, and number of bidirectional layers.
     dropout : float
@@ -64,8 +82,12 @@ class NetworkConfig:
 
     inputs: tuple[str, ...] = (SEQUENCE,)
     targets: tuple[str, ...] = TARGETS
+    stem: str = "conv"
     stem_channels: int = 48
     stem_width_bp: int = 15
+    stem_layers: int = 4
+    cell: str = "lstm"
+    strands: str = "free"
     hidden_units: int = 32
     layers: int = 1
     dropout: float = 0.2
@@ -90,7 +112,12 @@ class NetworkConfig:
                 cause="predicting a track from itself",
                 remedy="set targets: [state]",
             )
-        for name in ("stem_channels", "stem_width_bp", "hidden_units", "layers"):
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise InputError(
+                    f"{getattr(self, name)!r}; wanted one of {', '.join(choices)}", where=f"models: {name}"
+                )
+        for name in ("stem_channels", "stem_width_bp", "stem_layers", "hidden_units", "layers"):
             if getattr(self, name) < 1:
                 raise InputError(f"{getattr(self, name)}; wanted at least 1", where=f"models: {name}")
         if self.stem_width_bp % 2 == 0:
@@ -104,11 +131,6 @@ class NetworkConfig:
         if not 0 < self.half_life_bp[0] <= self.half_life_bp[1]:
             raise InputError(
                 f"{list(self.half_life_bp)}; wanted 0 < shortest <= longest", where="models: half_life_bp"
-            )
-        if self.half_life_spectrum not in SPECTRA:
-            raise InputError(
-                f"{self.half_life_spectrum!r}; wanted one of {', '.join(SPECTRA)}",
-                where="models: half_life_spectrum",
             )
         if not 0 <= self.resting_memory <= 10:
             raise InputError(f"{self.resting_memory}; wanted 0 to 10", where="models: resting_memory")
@@ -140,7 +162,75 @@ class NetworkConfig:
     @property
     def lookahead_bp(self) -> int:
         """How far the stem sees ahead of the base that the recurrence has reached."""
-        return self.stem_width_bp // 2
+        return self.dilated_reach_bp + (0 if self.stem == "none" else self.stem_width_bp // 2)
+
+    @property
+    def dilated_reach_bp(self) -> int:
+        """How far the dilated convolutions see."""
+        return 2**self.stem_layers - 1 if self.stem == "dilated" else 0
+
+    @property
+    def features(self) -> int:
+        """What the first layer reads at each base: the stem's channels, of both strands where these are tied."""
+        width = 4 + len(self.tracks) if self.stem == "none" else self.stem_channels
+        return 2 * width if self.strands == "tied" else width
+
+
+class Stem(nn.Module):
+    """Turn the signal (N, 4 + K, L) into what the first layer reads, (N, L, C).
+
+    With tied strands it reads both, and lays the channels of the reverse complement, read backwards, beside those of
+    the sequence: a reverse complement exchanges the halves.
+    """
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.config = config
+        channels, width = config.stem_channels, config.stem_width_bp
+        self.convolutions, self.norms = nn.ModuleList(), nn.ModuleList()
+        if config.stem != "none":
+            self.convolutions.append(nn.Conv1d(4 + len(config.tracks), channels, width, padding="same"))
+        for layer in range(config.stem_layers if config.stem == "dilated" else 0):
+            self.convolutions.append(nn.Conv1d(channels, channels, 3, padding="same", dilation=2**layer))
+        for _ in self.convolutions:
+            # motif filters reach the gates at one scale: training finds the motifs two to three times sooner
+            self.norms.append(nn.BatchNorm1d(channels))
+
+    def forward(self, signal: Tensor) -> Tensor:
+        """Read a signal."""
+        if self.config.strands == "free":
+            return self._read(signal).transpose(1, 2)
+        # together, so that both strands are normalised alike; A, C, G, T backwards are their complements
+        tracks = signal[:, 4:]
+        turned = torch.cat([signal[:, :4].flip(1), tracks], dim=1).flip(2)
+        own, other = self._read(torch.cat([signal, turned])).chunk(2)
+        return torch.cat([own, other.flip(2)], dim=1).transpose(1, 2)
+
+    @property
+    def layers(self) -> list[tuple[nn.Conv1d, nn.BatchNorm1d]]:
+        """Each convolution with its normalisation; the first is plain, the others add to what they read."""
+        pairs = zip(self.convolutions, self.norms, strict=True)
+        return [(a, b) for a, b in pairs if isinstance(a, nn.Conv1d) and isinstance(b, nn.BatchNorm1d)]
+
+    def _read(self, signal: Tensor) -> Tensor:
+        beyond = self.config.dilated_reach_bp  # what lies beyond a window is unknown to every layer
+        values = pad(signal, (beyond, beyond))
+        for layer, (convolution, norm) in enumerate(self.layers):
+            read = torch.relu(norm(convolution(values)))
+            values = values + read if layer else read
+        return values[..., beyond : beyond + signal.shape[2]]
+
+    @torch.no_grad()
+    def draw_weights(self, generator: torch.Generator) -> None:
+        """Draw the filters: unit variance out, so that an untrained network is on scale too."""
+        for layer, convolution in enumerate(self.convolutions):
+            # a one-hot window holds one 1 per base
+            terms = self.config.stem_channels * 3 if layer else self.config.stem_width_bp
+            for name, parameter in convolution.named_parameters():
+                if name == "bias":
+                    parameter.zero_()
+                else:
+                    parameter.normal_(0, 1 / math.sqrt(terms), generator=generator)
 
 
 class Outputs(NamedTuple):
@@ -164,14 +254,11 @@ class AccessibilityNetwork(nn.Module):
     def __init__(self, config: NetworkConfig, generator: torch.Generator | None = None) -> None:
         super().__init__()
         self.config = config
-        channels = 4 + len(config.tracks)
-        self.stem = nn.Conv1d(channels, config.stem_channels, config.stem_width_bp, padding="same")
-        # Motif filters reach the gates at one scale: training finds the motifs two to three times sooner.
-        self.norm = nn.BatchNorm1d(config.stem_channels)
-        width, hidden = config.stem_channels, config.hidden_units
+        self.stem = Stem(config)
+        width, hidden = config.features, config.hidden_units
         self.recurrent = nn.ModuleList()
         for _ in range(config.layers if config.recurrence else 0):
-            self.recurrent.append(nn.LSTM(width, hidden, batch_first=True, bidirectional=True))
+            self.recurrent.append(_lstm(width, hidden, config))
             width = 2 * hidden
         self.heads = nn.ModuleDict({target: nn.Linear(width, 1) for target in config.targets})
         self._draw_weights(generator or torch.Generator().manual_seed(0))
@@ -194,16 +281,59 @@ class AccessibilityNetwork(nn.Module):
         for layer, lstm in enumerate(self.lstm_layers):
             features, _ = lstm(features if layer == 0 else self._drop(features, dropout))
         features = self._drop_direction(self._drop(features, dropout), dropout)
-        heads = {name: head(features).squeeze(2) for name, head in self.heads.items()}
+        heads = {
+            name: linear(features, self._head_weight(name), self._head(name).bias).squeeze(2)
+            for name in self.heads
+        }
         return Outputs(heads.get("cuts"), heads.get("state"))
 
     def features(self, one_hot: Tensor, tracks: Tensor | None = None) -> Tensor:
         """Return what the first LSTM layer reads, shape (N, L, C): the stem's channels at each base."""
+        return self.stem(self.signal(one_hot, tracks))
+
+    def signal(self, one_hot: Tensor, tracks: Tensor | None = None) -> Tensor:
+        """Return what the stem reads, shape (N, 4 + K, L): one-hot, and ln(1 + x) of the tracks."""
         self._check(one_hot, tracks)
-        signal = one_hot.to(self.stem.weight.dtype)
+        signal = one_hot.to(self.like.dtype)
         if self.config.tracks and tracks is not None:
             signal = torch.cat([signal, torch.log1p(tracks.to(signal.dtype))], dim=1)
-        return torch.relu(self.norm(self.stem(signal))).transpose(1, 2)
+        return signal
+
+    @property
+    def like(self) -> Tensor:
+        """A weight, for its dtype and device."""
+        return self._head(self.config.targets[0]).weight
+
+    def _head(self, name: str) -> nn.Linear:
+        head = self.heads[name]
+        assert isinstance(head, nn.Linear)
+        return head
+
+    def _head_weight(self, name: str) -> Tensor:
+        """Return the weights of a head, (1, C); tied strands count the same."""
+        weight = self._head(name).weight
+        half = weight[:, : weight.shape[1] // 2]
+        return weight if self.config.strands == "free" else torch.cat([half, half], dim=1)
+
+    @torch.no_grad()
+    def tie(self) -> None:
+        """Write the weights that follow from others to where they are stored; after every change of the free ones."""
+        for lstm in self.lstm_layers:
+            if isinstance(lstm, TiedLSTM):
+                lstm.tie()
+        for name in self.heads:
+            self._head(name).weight.copy_(self._head_weight(name))
+
+    @property
+    def free_parameters(self) -> int:
+        """Number of weights that training decides; others follow from them (`tie`)."""
+        free = sum(each.numel() for each in self.parameters())
+        for lstm in self.lstm_layers:
+            if isinstance(lstm, TiedLSTM):
+                free -= sum(each.numel() for each in lstm.parameters()) - lstm.free_parameters
+        if self.config.strands == "tied":
+            free -= sum(self._head(name).weight.numel() // 2 for name in self.heads)
+        return free
 
     def _drop_direction(self, features: Tensor, dropout: torch.Generator | None) -> Tensor:
         """Hide `fwd` from the heads in half of the chosen windows, `rev` in the other half."""
@@ -271,10 +401,7 @@ class AccessibilityNetwork(nn.Module):
 
     @torch.no_grad()
     def _draw_weights(self, generator: torch.Generator) -> None:
-        # A one-hot window holds one 1 per base: unit variance out, so that an untrained net is on scale too.
-        self.stem.weight.normal_(0, 1 / math.sqrt(self.config.stem_width_bp), generator=generator)
-        for parameter in [p for name, p in self.stem.named_parameters() if name == "bias"]:
-            parameter.zero_()
+        self.stem.draw_weights(generator)
         for lstm in self.lstm_layers:
             for name, parameter in lstm.named_parameters():
                 if "weight" in name:
@@ -286,6 +413,15 @@ class AccessibilityNetwork(nn.Module):
             set_resting_memory(lstm, self.config.resting_memory)
         for name, parameter in self.heads.named_parameters():
             parameter.zero_() if name.endswith("bias") else parameter.uniform_(-0.1, 0.1, generator=generator)
+        self.tie()
+
+
+def _lstm(width: int, hidden: int, config: NetworkConfig) -> nn.LSTM:
+    """Return a bidirectional layer as configured."""
+    coupled, same_strands = config.cell == "coupled", config.strands == "tied"
+    if coupled or same_strands:
+        return TiedLSTM(width, hidden, coupled=coupled, same_strands=same_strands)
+    return nn.LSTM(width, hidden, batch_first=True, bidirectional=True)
 
 
 @torch.no_grad()

@@ -58,8 +58,8 @@ def predict_contig(
 
     Where the network has a bias, expected cuts are the count head's times the bias, as in training.
     With `both_strands`, right for a network that was trained on both, the reverse complement is read as well and
-    the two predictions (cuts per bp, probabilities) are averaged. Memory is a few values per base and head; for
-    more than one layer, 2 H float values per bp rest in a temporary file.
+    the two predictions (cuts per bp, probabilities) are averaged; where strands are tied they are the same anyway.
+    Memory is a few values per base and head; for more than one layer, 2 H float values per bp rest in a temporary file.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def predict_contig(
     scales = {"cuts": np.exp, "state": expit}
     strands = []
     with exact_arithmetic():
-        for is_reverse in (False, True)[: 1 + both_strands]:
+        for is_reverse in (False, True) if both_strands and network.config.strands == "free" else (False,):
             outputs = _read_strand(network, _strand_reader(network, store, contig, is_reverse), length)
             strands.append({name: values[::-1] if is_reverse else values for name, values in outputs.items()})
     found = {
@@ -102,7 +102,7 @@ def _read_inputs(
     network: AccessibilityNetwork, genome: Genome, contig: str, places: list[tuple[int, int]]
 ) -> tuple[Tensor, Tensor]:
     """Return one-hot and tracks of stretches, widened by as far as the stem sees on either side."""
-    halo, device = network.config.lookahead_bp, network.stem.weight.device
+    halo, device = network.config.lookahead_bp, network.like.device
     wide = [(start - halo, end + halo) for start, end in places]
     codes = np.stack([_padded(genome.codes(contig), *place, UNKNOWN) for place in wide])
     tracks = np.empty((len(wide), len(network.config.tracks), codes.shape[1]), np.float32)
@@ -141,7 +141,7 @@ def _read_strand(network: AccessibilityNetwork, read: _Read, length: int) -> dic
             kept = np.lib.format.open_memmap(path, mode="w+", dtype=np.float64, shape=(length, width))
             for columns, start, hidden in _read_layer(lstm, read, length):
                 kept[start : start + len(hidden), columns] = hidden.double().cpu().numpy()
-            read = _reader_of(kept, network.stem.weight)
+            read = _reader_of(kept, network.like)
         sums = {name: np.full(length, bias) for name, (_, bias) in heads.items()}
         for columns, start, features in _read_top(network, read, length):
             for name, (weight, _) in heads.items():

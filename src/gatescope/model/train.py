@@ -144,7 +144,7 @@ def train(
     net = AccessibilityNetwork(config, torch.Generator().manual_seed(seed))
     net.set_base_rates(*_base_rates(data, _training_contigs(data, data.fold(fold))))
     log.info("%s: %s parameters, reads %s, predicts %s, device %s", run,
-             f"{sum(p.numel() for p in net.parameters()):,}", " + ".join(config.inputs), " and ".join(config.targets),
+             f"{net.free_parameters:,}", " + ".join(config.inputs), " and ".join(config.targets),
              device)  # fmt: skip
     meta = {
         "run": run,

@@ -57,7 +57,7 @@ class ModelCheck:
         """The certificate of the contig."""
         share = min(1.0, self._replayed / (self._length * len(DIRECTIONS)))
         model = self._model if self._compared else None
-        return Certificate.of(self._network.stem.weight, self._local, self._length, share, model)
+        return Certificate.of(self._network.like, self._local, self._length, share, model)
 
     def note(self, piece: Piece, own: torch.Tensor) -> None:
         """Compare a piece with the network's own hidden states, in reading order, as far as there are any."""
@@ -80,7 +80,7 @@ class ModelCheck:
             start, end = self._first_known(codes[::-1] if from_right else codes)
             place = (length - end, length - start) if from_right else (start, end)
             if start == end:  # not one known base
-                found.append(self._network.stem.weight.new_empty(0, self._network.config.hidden_units))
+                found.append(self._network.like.new_empty(0, self._network.config.hidden_units))
                 continue
             with exact_arithmetic():
                 inputs = (
@@ -108,7 +108,7 @@ class ModelCheck:
         tracks = [np.asarray(self._genome.track(contig, n)[low:high]) for n in self._network.config.tracks]
         stacked = np.array(tracks, np.float32).reshape(len(tracks), len(codes))
         inputs = [torch.from_numpy(array)[None] for array in (one_hot(codes[None])[0], stacked)]
-        device = self._network.stem.weight.device
+        device = self._network.like.device
         return self._network.features(*(tensor.to(device) for tensor in inputs))[
             :, place[0] - low : place[1] - low
         ]

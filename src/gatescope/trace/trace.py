@@ -176,7 +176,7 @@ class _Job:
             "layer": self.layer + 1,
             "dtype": self.dtype,
             "unknown_bases": str(self.unknown),
-            "device": self.network.stem.weight.device.type,
+            "device": self.network.like.device.type,
         }
 
 
@@ -247,7 +247,7 @@ def _trace_parts(job: _Job, wanted: Sequence[Wanted], folder: Path) -> list[Part
 def _require_space(job: _Job, wanted: Sequence[Wanted], folder: Path) -> None:
     """Say how much disk the trace takes until it is put together; refuse a disk that has less."""
     config, lengths = job.network.config, job.genome.lengths
-    size, both = job.network.stem.weight.element_size(), len(DIRECTIONS)
+    size, both = job.network.like.element_size(), len(DIRECTIONS)
     kept = 0
     for each in wanted:
         per_bp = (len(track_rows(each.units)) if each.tracks else 0) + each.logits * config.hidden_units
