@@ -11,10 +11,12 @@ import errno
 import importlib
 import logging
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any, NoReturn
 
 from gatescope import __version__
@@ -28,6 +30,12 @@ _SYSTEM_ERRORS = {
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT),
     *(errno.EEXIST, errno.EISDIR, errno.ENOTDIR),  # a file where a folder is wanted, or the other way round
 }
+#: What a cluster sends before it kills: preemption, the end of the time, `sbatch --signal=USR1@60`.
+_STOPS = (signal.SIGTERM, signal.SIGUSR1)
+
+
+class _Stopped(BaseException):
+    """A signal asked the process to end: what is half-written is removed on the way out."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -52,7 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run one verb and exit: 0 done, 2 the user's mistake, 1 a bug in gatescope.
+    """Run one verb and exit: 0 done, 2 the user's mistake, 1 a bug in gatescope, 128 + n stopped by signal n.
 
     ``GATESCOPE_DEBUG=1`` shows the traceback of a user's mistake as well.
     """
@@ -62,6 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def _run(name: str, log_file: Path | None, values: dict[str, Any]) -> int:
     """Call the verb inside the one error boundary; return the exit status."""
+    before = {signum: signal.signal(signum, _stop) for signum in _STOPS}
     try:
         _set_up_logging(name, log_file)
         function = getattr(importlib.import_module(VERBS[name].module), name)
@@ -75,11 +84,23 @@ def _run(name: str, log_file: Path | None, values: dict[str, Any]) -> int:
     except KeyboardInterrupt:
         log.error("gatescope %s: interrupted", name)
         return 130
+    except _Stopped as stopped:
+        signum = signal.Signals(stopped.args[0])
+        log.error("gatescope %s: stopped by %s; what is finished is kept: start it again", name, signum.name)
+        return 128 + signum
     except Exception:
         return _report_bug(name)
     finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
         logging.shutdown()
     return 0
+
+
+def _stop(signum: int, _: FrameType | None) -> NoReturn:
+    for each in _STOPS:  # once is enough
+        signal.signal(each, signal.SIG_IGN)
+    raise _Stopped(signum)
 
 
 def _report_mistake(name: str, message: str) -> int:

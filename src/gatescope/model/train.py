@@ -3,8 +3,6 @@
 Public names: `train`, `Training`.
 """
 
-import hashlib
-import json
 import logging
 import shutil
 import warnings
@@ -30,6 +28,7 @@ from gatescope.genome.folds import Fold
 from gatescope.model.lightning_module import TrainingModule, TrainingRecord
 from gatescope.model.network import AccessibilityNetwork, NetworkConfig
 from gatescope.model.persist import save_model
+from gatescope.model.resume import resuming
 from gatescope.model.runtime import prepare_torch
 
 log = logging.getLogger(__name__)
@@ -130,7 +129,7 @@ def train(
     ------
     InputError
         If a setting is unknown or out of range; if the fold, a track or a setting does not fit the store; if
-        the training diverges; if a worker is killed.
+        the training diverges; if a worker is killed, or another training is at work in `output`.
     """
     if twin not in TWINS:
         raise InputError(f"{twin!r}; wanted one of {', '.join(TWINS)}", where="--twin")
@@ -160,17 +159,12 @@ def train(
         _write_tables(folder, [])
         save_model(folder, config, weights, weights, {**meta, "best_epoch": None})
         return
-    resume = folder / ".resume" / _fingerprint({**meta, "network": asdict(config)})
-    record, best, last = _fit(net, data, data.fold(fold), plan, run, seed, resume, device, workers)
-    _write_tables(folder, record.rows)
-    save_model(folder, config, best, last, {**meta, "best_epoch": record.best_row["epoch"]})
-    shutil.rmtree(folder / ".resume")
+    with resuming(folder, {**meta, "network": asdict(config)}) as resume:
+        record, best, last = _fit(net, data, data.fold(fold), plan, run, seed, resume, device, workers)
+        _write_tables(folder, record.rows)
+        save_model(folder, config, best, last, {**meta, "best_epoch": record.best_row["epoch"]})
+        shutil.rmtree(resume.parent)
     log.info("%s: best epoch %d of %d", run, record.best_row["epoch"], len(record.rows))
-
-
-def _fingerprint(meta: dict[str, Any]) -> str:
-    """Return a name for this very training: one with other settings or data must not go on from its checkpoint."""
-    return hashlib.sha256(json.dumps(meta, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _fit(
