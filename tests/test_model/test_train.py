@@ -27,7 +27,14 @@ TRAINING = {
     "patience": 2,
     "sampling": {"jitter_bp": 50},
 }
-FILES = ("model.safetensors", "last.safetensors", "model.json", "training.csv", "metrics.tsv")
+FILES = (
+    "model.safetensors",
+    "last.safetensors",
+    "model.json",
+    "training.csv",
+    "metrics.tsv",
+    "model_card.md",
+)
 
 
 @pytest.fixture(scope="module")
@@ -211,3 +218,26 @@ def test_the_length_of_an_epoch_is_estimated_once(store, tmp_path, caplog, batch
     caplog.set_level("INFO", "gatescope")
     run(store, tmp_path / "a", training={**TRAINING, "epochs": 2, "windows_per_epoch": 4 * batches})
     assert len(re.findall(r"about \d+ s per epoch, at most 2 epochs", caplog.text)) == 1
+
+
+def test_the_card_says_what_the_files_say(store, tmp_path):
+    run(store, tmp_path / "a")
+    card, meta = (
+        (tmp_path / "a/model_card.md").read_text(),
+        json.loads((tmp_path / "a/model.json").read_text()),
+    )
+    loss = (tmp_path / "a/metrics.tsv").read_text().splitlines()[1].split("\t")[4]
+    for words in (
+        f"SHA-256 of `model.safetensors`: {meta['sha256']}",
+        f"encoded store: {EncodedStore(store).content_hash}",
+        f"Kept: epoch {meta['best_epoch']}. On validation windows: loss {float(loss):.4f}",
+        "trained on one, two; chosen on three; to be judged on four",
+        f"weights: {load_model(tmp_path / 'a')[0].free_parameters:,}",
+    ):
+        assert words in card, card
+    code = card.split("```python\n")[1].split("```")[0].replace("folder of this file", str(tmp_path / "a"))
+    names = {}
+    exec(code, names)
+    assert names["model"](torch.eye(4)[None]).shape == (1, 1)
+    run(store, tmp_path / "random", twin="random")
+    assert "**It was never trained**" in (tmp_path / "random/model_card.md").read_text()

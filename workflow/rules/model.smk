@@ -9,6 +9,7 @@ rule train:
         best="results/{sample}/model/{network}/model.safetensors",
         last="results/{sample}/model/{network}/last.safetensors",
         description="results/{sample}/model/{network}/model.json",
+        card="results/{sample}/model/{network}/model_card.md",
         metrics="results/{sample}/model/{network}/metrics.tsv",
         history="results/{sample}/model/{network}/training.csv",
     log:

@@ -35,8 +35,8 @@ def save_model(
     best: dict[str, torch.Tensor],
     last: dict[str, torch.Tensor],
     meta: dict[str, Any],
-) -> None:
-    """Write `model.safetensors` (best epoch), `last.safetensors` and, when both are whole, `model.json`."""
+) -> dict[str, Any]:
+    """Write `model.safetensors` (best epoch), `last.safetensors` and, when both are whole, `model.json`; return it."""
     folder = Path(folder)
     sha256 = save_weights(folder / "model.safetensors", best)
     save_weights(folder / "last.safetensors", last)
@@ -49,6 +49,7 @@ def save_model(
         "sha256": sha256,
     }
     write_json(folder / "model.json", content)
+    return content
 
 
 def load_model(folder: Path | str) -> tuple[AccessibilityNetwork, dict[str, Any]]:

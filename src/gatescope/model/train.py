@@ -25,6 +25,7 @@ from gatescope.data.unlearned import read_copies
 from gatescope.errors import InputError
 from gatescope.files import write_table
 from gatescope.genome.folds import Fold
+from gatescope.model.card import write_card
 from gatescope.model.lightning_module import TrainingModule, TrainingRecord
 from gatescope.model.network import AccessibilityNetwork, NetworkConfig
 from gatescope.model.persist import save_model
@@ -34,6 +35,7 @@ from gatescope.model.runtime import prepare_torch
 log = logging.getLogger(__name__)
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its tips are not about this run
 
+CARD = "model_card.md"
 TWINS = ("none", "random", "ablated")
 DEVICES = ("auto", "cpu", "cuda")
 _SMALLEST = {
@@ -99,7 +101,7 @@ def train(
     threads: int = 1,
     workers: int = 0,
 ) -> None:
-    """Train one network and write its folder (`model.safetensors`, `model.json`, `training.csv`, `metrics.tsv`).
+    """Train one network and write its folder (`model.safetensors`, `model.json`, `model_card.md`, tables).
 
     A private checkpoint in `output/.resume` lets a killed training go on after its last whole epoch; the end
     result has the same bytes as an undisturbed one. It is removed on success.
@@ -157,12 +159,14 @@ def train(
     if twin == "random":
         weights = net.state_dict()
         _write_tables(folder, [])
-        save_model(folder, config, weights, weights, {**meta, "best_epoch": None})
+        meta = save_model(folder, config, weights, weights, {**meta, "best_epoch": None})
+        write_card(folder / CARD, meta, data, net.free_parameters, None)
         return
     with resuming(folder, {**meta, "network": asdict(config)}) as resume:
         record, best, last = _fit(net, data, data.fold(fold), plan, run, seed, resume, device, workers)
         _write_tables(folder, record.rows)
-        save_model(folder, config, best, last, {**meta, "best_epoch": record.best_row["epoch"]})
+        meta = save_model(folder, config, best, last, {**meta, "best_epoch": record.best_row["epoch"]})
+        write_card(folder / CARD, meta, data, net.free_parameters, record.best_row)
         shutil.rmtree(resume.parent)
     log.info("%s: best epoch %d of %d", run, record.best_row["epoch"], len(record.rows))
 
