@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from torch.nn.functional import linear, pad
 
 from gatescope.errors import InputError
-from gatescope.samples import BIAS_TRACK
 from gatescope.model.memory_plan import SPECTRA, forget_bias, half_life_spectrum
 from gatescope.model.tied import TiedLSTM
+from gatescope.samples import BIAS_TRACK
 
 #: Inputs a network can read: the sequence, and any track of the encoded store by name.
 SEQUENCE = "sequence"
@@ -155,6 +155,7 @@ class NetworkConfig:
     def bias_tracks(self) -> tuple[str, ...]:
         """Name of the track that multiplies the expected cuts, or nothing; it is no input of the network."""
         return (BIAS_TRACK,) if self.bias == "tn5" else ()
+
     def planned_half_lives(self) -> NDArray[np.float64]:
         """Half-life in bp of each unit's memory before training, by bias alone, shape (H,), ascending."""
         return half_life_spectrum(self.half_life_spectrum, *self.half_life_bp, self.hidden_units)
