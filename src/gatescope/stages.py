@@ -13,10 +13,8 @@ STAGE_VERSIONS: dict[str, int] = {
     "peaks": 1,
     "bias": 1,
     "encode": 4,
-    "train": 4,
+    "train": 5,
     "evaluate": 3,
-    "trace": 3,
-    "evaluate": 2,
     "trace": 4,
     "audit": 1,
     "locus": 1,
@@ -24,5 +22,5 @@ STAGE_VERSIONS: dict[str, int] = {
     "verdict": 1,
     "design": 1,
     "hub": 2,
-    "report": 5,
+    "report": 6,
 }

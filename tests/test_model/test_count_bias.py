@@ -106,7 +106,7 @@ def test_prediction_is_the_heads_times_the_track(store, both_strands):
 def test_the_network_itself_does_not_read_it(store):
     assert CONFIG.tracks == () and CONFIG.bias_tracks == ("tn5_bias",)
     network, batch = make_network(), first_batch(store)
-    assert network.stem.in_channels == 4
+    assert network.stem.convolutions[0].in_channels == 4
     module = make_module(network)
     with_rate = module._expect(batch)
     other = module._expect(batch._replace(tracks=batch.tracks + 1))

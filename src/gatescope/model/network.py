@@ -26,12 +26,11 @@ from gatescope.samples import BIAS_TRACK
 #: Inputs a network can read: the sequence, and any track of the encoded store by name.
 SEQUENCE = "sequence"
 TARGETS = ("cuts", "state")
-#: What the count head may be told beforehand: nothing, or Tn5's sequence preference.
-BIASES = ("none", "tn5")
 _CHOICES = {
     "stem": ("conv", "dilated", "none"),
     "cell": ("lstm", "coupled"),
     "strands": ("free", "tied"),
+    "bias": ("none", "tn5"),
     "half_life_spectrum": tuple(SPECTRA),
 }
 #: Largest candidate |g| and widest input gate of a cell state at rest before training.
@@ -137,8 +136,6 @@ class NetworkConfig:
         self._check_bias()
 
     def _check_bias(self) -> None:
-        if self.bias not in BIASES:
-            raise InputError(f"{self.bias!r}; wanted one of {', '.join(BIASES)}", where="models: bias")
         if self.bias_tracks and "cuts" not in self.targets:
             raise InputError(
                 f"{self.bias!r}, but no head for cuts",
@@ -156,6 +153,7 @@ class NetworkConfig:
         """Name of the track that multiplies the expected cuts, or nothing; it is no input of the network."""
         return (BIAS_TRACK,) if self.bias == "tn5" else ()
 
+    @property
     def planned_half_lives(self) -> NDArray[np.float64]:
         """Half-life in bp of each unit's memory before training, by bias alone, shape (H,), ascending."""
         return half_life_spectrum(self.half_life_spectrum, *self.half_life_bp, self.hidden_units)
