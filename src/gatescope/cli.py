@@ -12,6 +12,7 @@ import importlib
 import logging
 import os
 import signal
+import shutil
 import sys
 import warnings
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from gatescope import __version__
-from gatescope.errors import InputError
+from gatescope.errors import InputError, InputErrors
 from gatescope.verbs import LOG_HELP, VERBS
 
 log = logging.getLogger("gatescope")
@@ -75,8 +76,11 @@ def _run(name: str, log_file: Path | None, values: dict[str, Any]) -> int:
         _set_up_logging(name, log_file)
         function = getattr(importlib.import_module(VERBS[name].module), name)
         function(**values)
+    except InputErrors as errors:
+        columns = shutil.get_terminal_size((100, 24)).columns
+        return _report_mistake(name, errors.on_screen(min(max(columns, 60), 120)))
     except InputError as error:
-        return _report_mistake(name, str(error))
+        return _report_mistake(name, str(error).replace("\n", " "))
     except OSError as error:
         if error.errno not in _SYSTEM_ERRORS:
             return _report_bug(name)
@@ -105,7 +109,7 @@ def _stop(signum: int, _: FrameType | None) -> NoReturn:
 
 def _report_mistake(name: str, message: str) -> int:
     debug = os.environ.get("GATESCOPE_DEBUG") == "1"
-    log.error("gatescope %s: error: %s", name, message.replace("\n", " "), exc_info=debug)
+    log.error("gatescope %s: error: %s", name, message, exc_info=debug)
     return 2
 
 

@@ -1,6 +1,7 @@
 """How does a file come to exist: whole, or not at all.
 
-Public names: `replacing_file`, `replacing_folder`, `file_hash`, `read_json`, `write_json`, `write_table`.
+Public names: `replacing_file`, `replacing_folder`, `file_hash`, `read_json`, `read_record`, `write_json`,
+`write_table`, `NOT_AN_ARRAY`.
 """
 
 import glob
@@ -10,15 +11,18 @@ import os
 import shutil
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import pandas as pd
 
 from gatescope.errors import InputError
 
+#: What `numpy.load` raises at a damaged file: its header is Python.
+NOT_AN_ARRAY = (OSError, ValueError, EOFError, OverflowError, SyntaxError, TokenError)
 _OLD = ".old"
 #: Snakemake leaves it in every folder that is a rule's output.
 _SNAKEMAKE_TIMESTAMP = ".snakemake_timestamp"
@@ -159,8 +163,50 @@ def read_json(path: Path | str) -> Any:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise InputError("file does not exist", where=path) from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # not UTF-8, no JSON, or numbers and nesting without end
         raise InputError(f"not JSON ({error})", where=path) from error
+
+
+def read_record(
+    path: Path | str, entries: Mapping[str, type | tuple[type, ...]], remedy: str
+) -> dict[str, Any]:
+    """Read a JSON object that has to have certain entries.
+
+    Parameters
+    ----------
+    path : Path or str
+        The file.
+    entries : mapping of str to type
+        Entries, those of inner objects with a dot (``network.targets``), and what each has to be; further ones are
+        allowed.
+    remedy : str
+        What to do if the file is something else.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, is no JSON object, lacks an entry, or one is of another type.
+    """
+    record = read_json(path)
+    if not isinstance(record, dict):
+        raise InputError("not a JSON object", where=path, remedy=remedy)
+    found = {entry: _entry(record, entry) for entry in entries}
+    if missing := [entry for entry, values in found.items() if not values]:
+        raise InputError(f"no entry {', '.join(missing)}", where=path, remedy=remedy)
+    for entry, kind in entries.items():
+        (value,) = found[entry]
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            raise InputError(f"entry {entry} is {value!r:.60}", where=path, remedy=remedy)
+    return record
+
+
+def _entry(record: Any, entry: str) -> list[Any]:
+    """Return the value of an entry in a list, which is empty if there is none."""
+    for name in entry.split("."):
+        if not isinstance(record, dict) or name not in record:
+            return []
+        record = record[name]
+    return [record]
 
 
 def write_json(path: Path | str, content: Any) -> None:

@@ -41,7 +41,7 @@ def _json_list(text: str) -> list[dict[str, Any]]:
 def _parse_json(text: str) -> Any:
     try:
         return json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise argparse.ArgumentTypeError(f"not JSON: {text!r} ({error})") from error
 
 

@@ -282,12 +282,12 @@ def test_a_truncated_gzip_file_is_the_users_message(tmp_path, cut):
 
 
 def test_a_contig_without_fragments_is_refused_only_where_some_were_expected(tmp_path):
-    rows = [("chr2", start, start + 40) for start in range(0, 100)]
-    with pytest.raises(InputError, match=r"no fragments on contig 1, chr10 \(about 19 expected on 1\)"):
+    rows = [("chr2", start, start + 40) for start in range(0, 200)]
+    with pytest.raises(InputError, match=r"no fragments on contig 1, chr10 \(about 38 expected on 1\)"):
         read(write(tmp_path, as_text(rows)))
-    refuse_empty_contigs({"chr2": 100, "short": 0}, {"chr2": 900, "short": 80}, "f", "fragments")
+    refuse_empty_contigs({"chr2": 100, "short": 0}, {"chr2": 900, "short": 280}, "f", "fragments")
     with pytest.raises(InputError, match="contig short"):
-        refuse_empty_contigs({"chr2": 100, "short": 0}, {"chr2": 900, "short": 101}, "f", "fragments")
+        refuse_empty_contigs({"chr2": 100, "short": 0}, {"chr2": 900, "short": 310}, "f", "fragments")
 
 
 def test_short_fragments_that_were_shifted_may_end_before_they_start(tmp_path):

@@ -165,7 +165,9 @@ def test_runs_that_read_dna_alone_decide(tmp_path, answers, answer):
 
 def test_verdict_refuses_what_is_none(tmp_path):
     (tmp_path / "x.json").write_text('{"run": "a"}')
-    with pytest.raises(InputError, match="not a verdict of one run"):
+    with pytest.raises(
+        InputError, match="no entry input_mode, verdict, sentence; name the verdict of one run"
+    ):
         verdict([tmp_path / "x.json"], tmp_path / "out.json")
     with pytest.raises(InputError, match="does not exist"):
         verdict([tmp_path / "missing.json"], tmp_path / "out.json")

@@ -1,7 +1,8 @@
 """Bad inputs by name, through the command line: one message, exit 2, no traceback, nothing written.
 
-Each case spoils a good tiny set of inputs. `BAD` lists the verb that meets it; how it is made (the function
-may return flags to change: a list of values, or None to leave the flag out); what the message must contain.
+Each case spoils a good tiny set of inputs; bad files of reads are in `test_atac/test_replicates.py`. `BAD` lists the
+verb that meets it; how it is made (the function may return flags to change: a list of values, or None to leave the
+flag out); what the message must contain.
 """
 
 import gzip
@@ -14,9 +15,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pysam
 import pytest
 
 from gatescope.data.encode import encode
+from test_atac import test_replicates as reads
 from tiny_data import TinyInputs, write_bigwig, write_rows
 
 Flags = dict[str, list | None]
@@ -201,6 +204,62 @@ def no_peaks_on(contig):
 def whole_contigs_as_fragments(inputs):
     write_rows(inputs.fragments, [(name, 0, length) for name, length in inputs.lengths.items()])
     return {"--tn5-shift": ["+9/-9"]}
+
+
+def bgzip_without_end(attribute: str, flag: str):
+    """Compress a file with bgzip and leave out the empty block at its end: to gzip it is whole."""
+
+    def spoil(inputs):
+        path = getattr(inputs, attribute)
+        packed = path.with_name(path.name + ".gz")
+        with pysam.BGZFile(str(packed), "w", None) as file:
+            file.write(path.read_bytes())
+        packed.write_bytes(packed.read_bytes()[:-28])
+        return {flag: [packed]}
+
+    return spoil
+
+
+def change_all(change: Callable[[np.ndarray], np.ndarray]):
+    """Change every value of a bigWig."""
+
+    def spoil(lengths, values):
+        for name, array in values.items():
+            values[name] = change(array).astype(np.float32)
+
+    return spoil
+
+
+def damaged_track(inputs):
+    """Write over a block in the middle of the file."""
+    content = bytearray(inputs.track.read_bytes())
+    content[len(content) // 2 : len(content) // 2 + 20] = bytes(20)
+    inputs.track.write_bytes(content)
+    return {"--tracks": [f"extra={inputs.track}"]}
+
+
+def twice(inputs):
+    return {"--atac": [inputs.fragments, inputs.fragments]}
+
+
+def two_shifts(inputs):
+    return {
+        "--atac": [inputs.fragments, shutil.copy(inputs.fragments, inputs.folder / "two.bed")],
+        "--tn5-shift": ["+0/-0", "+4/-5"],
+    }
+
+
+def edit_meta(**changes):
+    def change(path):
+        meta = json.loads((path / "meta.json").read_text())
+        (path / "meta.json").write_text(json.dumps({**meta, **changes}))
+
+    return change
+
+
+def cut_off_array(path):
+    array = path / "track.cuts.npy"
+    array.write_bytes(array.read_bytes()[:1_000])
 
 
 def sidecar(content: bytes):
@@ -418,6 +477,107 @@ BAD = {
     "track with an infinite value": Bad(
         "encode", track(set_value(np.inf)), ["track extra", "infinite", "chr2"]
     ),
+    "track with a damaged block": Bad("preflight", damaged_track, ["track.bw", "damaged", "again"]),
+    "track that is a BED file": Bad(
+        "preflight", lambda inputs: {"--tracks": [f"extra={inputs.peaks}"]}, ["narrowPeak", "bigWig"]
+    ),
+    "track that leaves out a contig": Bad(
+        "preflight", track(drop_contig), ["spoilt.bw", "'chr2'", "leaves out contigs"]
+    ),
+    # what is no cut counts
+    "bigWig of smoothed cuts": Bad(
+        "preflight",
+        atac(change_all(lambda a: np.convolve(a, np.hanning(99) / 50, "same"))),
+        ["no 1-bp cut counts", "smoothed", "BAM or the fragments"],
+    ),
+    "bigWig of p-values": Bad(
+        "cuts",
+        atac(change_all(lambda a: np.sqrt(np.convolve(a, np.ones(150), "same") / 7))),
+        ["no 1-bp cut counts", "p-value", "BAM or the fragments"],
+    ),
+    "bigWig in reads per million": Bad(
+        "preflight", atac(change_all(lambda a: a * 3.7)), ["multiple of 3.7", "divide the values"]
+    ),
+    "bigWig of coverage": Bad(
+        "preflight",
+        atac(change_all(lambda a: np.convolve(a, np.ones(60), "same"))),
+        ["neighbouring bases", "coverage by whole reads"],
+    ),
+    "bigWig of a log ratio": Bad(
+        "cuts", atac(change_all(lambda a: np.log2(a + 0.5))), ["no 1-bp cut counts", "log ratio"]
+    ),
+    # files that were cut off where nobody sees it
+    "bgzip genome without its end": Bad(
+        "preflight", bgzip_without_end("genome", "--genome"), ["genome.fa.gz", "bgzip file without its end"]
+    ),
+    "bgzip fragments without their end": Bad(
+        "preflight", bgzip_without_end("fragments", "--atac"), ["fragments.bed.gz", "without its end"]
+    ),
+    "bgzip peaks without their end": Bad(
+        "encode", bgzip_without_end("peaks", "--peaks"), ["narrowPeak.gz", "without its end"]
+    ),
+    "truncated gzip peaks": Bad(
+        "preflight", truncated_gzip("peaks", "--peaks"), ["narrowPeak.gz", "truncated", "fetch it again"]
+    ),
+    "truncated gzip exclusion list": Bad(
+        "encode", truncated_gzip("exclusion_list", "--exclusion-list"), ["exclusion.bed.gz", "truncated"]
+    ),
+    # further files of another kind
+    "2bit of one number": Bad("preflight", rewrite("genome", b"\x43\x27\x41\x1a"), ["genome.fa"]),
+    "genome in UTF-16": Bad("preflight", rewrite("genome", ">chr1\nACGT\n".encode("utf-16")), ["genome.fa"]),
+    "genome that is a web page": Bad("preflight", rewrite("genome", "<!DOCTYPE html>\n"), ["genome.fa"]),
+    "genome with lines of all lengths": Bad(
+        "preflight", rewrite("genome", ">chr1\nACGT\nAC\nACGTACGT\n"), ["genome.fa", "lines of equal length"]
+    ),
+    "genome with spaces in it": Bad("preflight", replace("genome", "ACG", "A G"), ["genome.fa"]),
+    "genome that is a folder": Bad(
+        "preflight", lambda inputs: {"--genome": [inputs.folder]}, ["inputs", "does not exist"]
+    ),
+    "peaks that are a folder": Bad(
+        "preflight", lambda inputs: {"--peaks": [inputs.folder]}, ["inputs", "cannot be read"]
+    ),
+    "peaks that are a BAM": Bad("preflight", rewrite("peaks", gzip.compress(b"BAM\x01\xff")), ["not a text"]),
+    "peaks in fractions of bases": Bad(
+        "preflight", rewrite("peaks", "chr1\t5.5\t90" + "\t1" * 7 + "\n"), ["line 1", "'5.5'"]
+    ),
+    "peaks with thousands separators": Bad(
+        "preflight", rewrite("peaks", "chr1\t5,000\t6,000" + "\t1" * 7 + "\n"), ["line 1", "'5,000'"]
+    ),
+    "peaks from a spreadsheet": Bad(
+        "preflight", rewrite("peaks", "chr;start;end\nchr1;5;9\n"), ["line 1", "1 tab-separated"]
+    ),
+    "peaks with RefSeq names": Bad(
+        "preflight",
+        replace("peaks", "chr1\t", "NC_000001.11\t", -1),
+        ["RefSeq names", "'chr1'", "names.tsv", "awk"],
+    ),
+    "peaks without chr, with the command that helps": Bad(
+        "preflight",
+        replace("peaks", "chr", "", -1),
+        ["add 'chr' to its names", "awk", "peaks.renamed.narrowPeak"],
+    ),
+    "exclusion list on an unknown contig": Bad(
+        "preflight", add_row("exclusion_list", "chr77", 5, 9), ["exclusion.bed line 2", "chr77"]
+    ),
+    # settings
+    "replicate given twice": Bad("cuts", twice, ["fragments.bed", "given twice"]),
+    "replicates of different shifts": Bad("preflight", two_shifts, ["+0/-0", "+4/-5", "two.bed"]),
+    "more shifts than files": Bad("cuts", flags(tn5_shift=["+0/-0", "+0/-0"]), ["2 shifts for 1 files"]),
+    "shift that the data do not tell": Bad("preflight", flags(tn5_shift=["auto"]), ["cannot tell"]),
+    "mapping quality that no read has": Bad("cuts", flags(min_mapq=[255]), ["min_mapq", "255"]),
+    "mapping quality below 0": Bad("cuts", flags(min_mapq=[-1]), ["--min-mapq", "-1"]),
+    "word for duplicates that is none": Bad("cuts", flags(duplicates=["drop"]), ["--duplicates", "'drop'"]),
+    "folds that are a list": Bad("preflight", flags(folds=["[1]"]), ["--folds", "JSON object"]),
+    "no folds": Bad("preflight", flags(folds=["{}"]), ["folds", "no fold given"]),
+    "fold that is a list": Bad("encode", flags(folds=['{"f1": ["chr1"]}']), ["folds.f1", "two lists"]),
+    "fold of one contig as text": Bad(
+        "preflight", folds(test="chr3", valid=["chr4"]), ["folds.f1.test", "list"]
+    ),
+    "fold with a number for a contig": Bad(
+        "preflight", folds(test=[3], valid=["chr4"]), ["folds.f1.test", "3"]
+    ),
+    "fold with a contig twice": Bad("preflight", folds(test=["chr3", "chr3"], valid=["chr4"]), ["twice"]),
+    "fold without test contigs": Bad("preflight", folds(test=[], valid=["chr4"]), ["folds.f1.test", "[]"]),
     # outputs
     "folder where a file is wanted": Bad("preflight", output_is("inputs"), ["inputs", "is a folder"]),
     "file where a folder is wanted": Bad("encode", output_is("inputs/genome.fa"), ["genome.fa", "is a file"]),
@@ -427,6 +587,32 @@ BAD = {
     "store of another version": Bad("train", store(set_version), ["format version 99", "encode again"]),
     "store without an array": Bad(
         "train", store(lambda path: (path / "track.cuts.npy").unlink()), ["track.cuts.npy"]
+    ),
+    "store with a cut-off array": Bad(
+        "train", store(cut_off_array), ["track.cuts.npy", "not a readable array"]
+    ),
+    "store whose description is a list": Bad(
+        "train", store(lambda path: (path / "meta.json").write_text("[]")), ["meta.json", "encoded store"]
+    ),
+    "store whose description is cut off": Bad(
+        "train", store(lambda path: (path / "meta.json").write_text('{"a": ')), ["meta.json", "not JSON"]
+    ),
+    "store whose contigs are no lengths": Bad(
+        "train", store(edit_meta(contigs=["chr1"])), ["meta.json", "entry contigs is ['chr1']"]
+    ),
+    "store whose folds are no folds": Bad(
+        "train", store(edit_meta(folds={"f1": 3})), ["meta.json", "entry folds is {'f1': 3}"]
+    ),
+    "store without its regions": Bad(
+        "train", store(lambda path: (path / "regions.tsv").unlink()), ["regions.tsv"]
+    ),
+    "store whose regions are no table": Bad(
+        "train", store(lambda path: (path / "regions.tsv").write_text("x\ny\n")), ["regions.tsv", "no column"]
+    ),
+    "store whose regions are no numbers": Bad(
+        "train",
+        store(lambda path: (path / "regions.tsv").write_text("chrom\tstart\nchr1\tx\n")),
+        ["regions.tsv", "not a table of regions"],
     ),
     "fold that the store lacks": Bad("train", store(lambda path: None, fold=["f9"]), ["'f9'", "f1"]),
 }
@@ -449,8 +635,17 @@ def files_in(folder: Path) -> set[Path]:
     return {path for path in folder.rglob("*") if path.is_file()}
 
 
-def test_there_are_enough_and_the_good_inputs_are_good(tiny_inputs, run_cli):
-    assert len(BAD) >= 30
+def test_the_catalogue():
+    """Every bad input has a name of its own, over all files of tests that go through the command line."""
+    names = [*BAD, *reads.BAD]
+    assert len(set(names)) == len(names) >= 160
+    kinds = "genome fragment peaks exclusion track bigWig BAM CRAM SAM 10x tagAlign BEDPE gzip bgzip fold store shift"
+    for kind in kinds.split():
+        assert any(kind.lower() in name.lower() for name in names), kind
+    print(f"{len(names)} bad inputs by name")
+
+
+def test_the_good_inputs_are_good(tiny_inputs, run_cli):
     for verb in ("preflight", "cuts", "encode"):
         outcome = run_cli(*command_line(verb, arguments(verb, tiny_inputs)))
         assert (outcome.status, outcome.messages, outcome.stdout) == (0, [], ""), outcome.stderr

@@ -11,7 +11,8 @@ from gatescope.atac.fragments import read_rows
 from gatescope.data.preflight import RunSize, predict_cost, preflight
 from gatescope.data.simulate import simulate
 from gatescope.errors import InputError
-from tiny_data import LENGTHS, write_rows
+from test_atac.atac_files import write_fasta
+from tiny_data import LENGTHS, write_bigwig, write_rows
 
 
 def run(inputs, **changes):
@@ -271,3 +272,100 @@ def test_replicates_are_described_one_by_one(tiny_inputs):
     assert abs(found["atac"]["files"][0]["used"] - half) <= 1
     assert (found["inputs"]["atac 1"], found["inputs"]["atac 2"]) == tuple(map(str, paths))
     assert (found["atac"]["reads"], found["atac"]["fragments"]) == (None, len(tiny_inputs.fragment_rows))
+
+
+def spoil_everything(inputs):
+    """Break six inputs that have nothing to do with each other; return what preflight is called with."""
+    write_rows(inputs.peaks, [(row[0].removeprefix("chr"), *row[1:]) for row in inputs.peak_rows])
+    write_rows(inputs.exclusion_list, [("chr4", 20_990, 30_000)])
+    write_rows(inputs.fragments, [("chr2", 90, 60)])
+    (inputs.folder / "two.bed").write_text("chr1\t5\n")
+    (inputs.folder / "cut.bw").write_bytes(inputs.track.read_bytes()[:3_000])
+    return {
+        "--atac": [inputs.fragments, inputs.folder / "two.bed"],
+        "--tracks": [f"a={inputs.folder / 'cut.bw'}", f"b={inputs.track}", "c=none.bw"],
+        "--folds": ['{"f1": {"test": ["chr9"], "valid": ["chr4"]}}'],
+    }
+
+
+def call(inputs, **changes):
+    given = {
+        "--genome": [inputs.genome],
+        "--peaks": [inputs.peaks],
+        "--exclusion-list": [inputs.exclusion_list],
+        "--tn5-shift": ["+0/-0"],
+        "--window-bp": [256],
+        "--output": [inputs.folder / "p.json"],
+        **changes,
+    }
+    return ["preflight", *(word for flag, values in given.items() for word in (flag, *values))]
+
+
+def test_everything_that_is_wrong_is_said_at_once(tiny_inputs, run_cli, monkeypatch):
+    changes = spoil_everything(tiny_inputs)
+    for columns in (80, 120):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        outcome = run_cli(*call(tiny_inputs, **changes))
+        assert outcome.status == 2 and "Traceback" not in outcome.stderr
+        (head,) = outcome.messages
+        assert head.endswith("error: 7 problems; nothing was written")
+        lines = outcome.stderr[outcome.stderr.index(head) :].splitlines()
+        assert sum(-(-len(line) // columns) for line in lines) <= 24
+        said = " ".join(" ".join(lines).split())
+        for place in (
+            "peaks.narrowPeak line 1",
+            "exclusion.bed line 1",
+            "folds.f1.test",
+            "cut.bw",
+            "none.bw",
+        ):
+            assert said.count(f"{place}: ") == 1, place
+        assert said.count("fragments.bed line 1: ") == said.count("two.bed line 1: ") == 1
+    assert not (tiny_inputs.folder / "p.json").exists()
+
+
+def test_without_a_genome_the_rest_is_checked_by_itself(tiny_inputs, run_cli):
+    changes = spoil_everything(tiny_inputs)
+    tiny_inputs.genome.unlink()
+    tiny_inputs.peaks.write_text("")
+    shown = " ".join(run_cli(*call(tiny_inputs, **changes)).stderr.split())
+    assert "5 problems" in shown
+    for words in (
+        "genome.fa: FASTA file does not exist",
+        "no regions in it",
+        "two.bed line 1",
+        "cut.bw",
+        "none.bw",
+    ):
+        assert words in shown
+    assert "chr4" not in shown, "what needs the genome is left for later"
+
+
+def test_values_of_tracks_and_of_replicates_are_told_off_once_each(tiny_inputs, run_cli):
+    values = {name: array.copy() for name, array in tiny_inputs.track_values.items()}
+    for array in values.values():
+        array[5_000:5_010] = float("nan")
+    write_bigwig(tiny_inputs.folder / "gaps.bw", tiny_inputs.lengths, values)
+    for name in ("one.bw", "two.bw"):
+        write_bigwig(tiny_inputs.folder / name, tiny_inputs.lengths, tiny_inputs.track_values)
+    changes = {
+        "--atac": [tiny_inputs.folder / "one.bw", tiny_inputs.folder / "two.bw"],
+        "--tn5-shift": ["+4/-4"],
+        "--tracks": [f"h3={tiny_inputs.folder / 'gaps.bw'}"],
+        "--folds": [tiny_inputs.folds_json],
+    }
+    shown = " ".join(run_cli(*call(tiny_inputs, **changes)).stderr.split())
+    assert "3 problems" in shown
+    assert shown.count("no value on 10 of") == 1
+    assert shown.count("one.bw: no 1-bp cut counts") == shown.count("two.bw: no 1-bp cut counts") == 1
+
+
+def test_the_assembly_is_named(tmp_path):
+    lengths = {"chrI": 230_218, "chrVI": 270_161, "chrIII": 316_620}  # of sacCer3
+    genome = write_fasta(tmp_path / "g.fa", lengths)
+    rows = [(name, start, start + 90) for name in lengths for start in range(500, 200_000, 700)]
+    write_rows(tmp_path / "a.bed", rows)
+    write_rows(tmp_path / "p.bed", rows[::40])
+    folds = {"f1": {"test": ["chrI"], "valid": ["chrVI"]}}
+    preflight(genome, tmp_path / "a.bed", tmp_path / "p.bed", tmp_path / "p.json", folds=folds, window_bp=200)
+    assert json.loads((tmp_path / "p.json").read_text())["genome"]["assembly"] == "sacCer3 (R64-1-1)"

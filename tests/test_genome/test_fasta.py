@@ -255,7 +255,7 @@ def test_a_truncated_compressed_file_is_the_users_message(tmp_path, kind):
     text = random_text(np.random.default_rng(9), {"a": 200_000})
     path = write(tmp_path / "g.fa.gz", text, kind)
     path.write_bytes(path.read_bytes()[:-20_000])
-    with pytest.raises(InputError, match="cannot be read as FASTA"):
+    with pytest.raises(InputError, match=r"cannot be read as FASTA|bgzip file without its end"):
         Genome(path).codes("a")
 
 

@@ -299,7 +299,7 @@ def test_excluded_contigs_are_left_out_in_genome_order(caplog):
 
 
 def test_unknown_contigs_are_named_unless_excluded():
-    refuse_unknown_contigs(["chr1", "chrM"], LENGTHS, where="f", exclude_contigs=["chrM"])
+    refuse_unknown_contigs(["chr1", "chrM"], LENGTHS, where="f", file="f", exclude_contigs=["chrM"])
     with pytest.raises(InputError, match=r"^f: contig chrM, chrQ not in g.fa; .*exclude_contigs"):
-        refuse_unknown_contigs(["chr1", "chrM", "chrQ"], LENGTHS, where="f", source="g.fa")
+        refuse_unknown_contigs(["chr1", "chrM", "chrQ"], LENGTHS, where="f", file="f", source="g.fa")
     assert name_list("abcdefg", 5) == "a, b, c, d, e and 2 more"

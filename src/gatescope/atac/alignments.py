@@ -18,6 +18,7 @@ from gatescope.atac.bam import COLUMNS, bam_tables
 from gatescope.atac.ends import Batch, Copies, Piece, ReadFilter, Side
 from gatescope.atac.reference import blank_reference
 from gatescope.errors import InputError
+from gatescope.genome.assemblies import assembly_clash
 from gatescope.genome.contigs import refuse_unknown_contigs
 
 log = logging.getLogger(__name__)
@@ -77,7 +78,11 @@ def read_alignments(
     """
     path = Path(path)
     _refuse_truncated_cram(path)
-    with _opened(path) as file:
+    # without the reference, from which htslib would mend the header's lengths; a name in the header may be no text
+    with (
+        _reported(path, (UnicodeDecodeError,)),
+        _opened(path) as file,
+    ):
         is_bam, codes = file.is_bam, _contig_codes(file, path, lengths, set(exclude_contigs), source)
         names, limits = list(file.references), np.array(file.lengths, np.int64)
     homeless = np.zeros(len(names), np.int64)
@@ -90,7 +95,7 @@ def read_alignments(
     if strangers:
         most = max(strangers, key=lambda name: strangers[name])
         where = f"{path} ({sum(strangers.values()):,} reads, most on {most})"
-        refuse_unknown_contigs(strangers, lengths, where=where, source=source)
+        refuse_unknown_contigs(strangers, lengths, where=where, file=path, kind="alignments", source=source)
 
 
 def stated_md5(path: Path) -> dict[str, str]:
@@ -186,14 +191,16 @@ def _contig_codes(
         )
     shared = [name for name in file.references if name in lengths]
     if not shared:
-        refuse_unknown_contigs(file.references, lengths, where=path, source=source)
+        refuse_unknown_contigs(
+            file.references, lengths, where=path, file=path, kind="alignments", source=source
+        )
     for name in shared:
         length = file.get_reference_length(name)
         if name not in excluded and length != lengths[name]:
             raise InputError(
                 f"{name} is {length} bp long in the header, in {source} {lengths[name]} bp",
                 where=path,
-                cause="reads aligned to another assembly",
+                cause=assembly_clash(dict(zip(file.references, file.lengths, strict=True)), lengths),
                 remedy="give the FASTA they were aligned to, or align them to this one",
             )
     index = {name: number for number, name in enumerate(lengths)}

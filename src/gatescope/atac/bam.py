@@ -25,6 +25,8 @@ _HEAD = np.dtype(
 )
 _SIZE = struct.Struct("<i")
 _ON_REFERENCE = np.isin(np.arange(16), [0, 2, 3, 7, 8])  # M, D, N, =, X
+_ON_READ = np.isin(np.arange(16), [0, 1, 4, 7, 8])  # M, I, S, =, X
+_UNMAPPED = 0x4
 _BYTES_AT_ONCE = 1 << 24
 
 
@@ -105,24 +107,34 @@ def _table(data: np.ndarray, starts: np.ndarray, n_contigs: int) -> np.ndarray:
     head = data[starts[:, None] + np.arange(_HEAD.itemsize)].view(_HEAD)[:, 0]
     start, n_cigar = head["start"].astype(np.int64), head["n_cigar"]
     cigar = starts + _HEAD.itemsize + head["name_length"]
-    if (cigar + 4 * n_cigar.astype(np.int64) > starts + 4 + head["block_size"]).any():
-        raise OSError("a CIGAR longer than its record")
-    if ((head["contig"] < -1) | (head["contig"] >= n_contigs)).any():
-        raise OSError("a contig that the header does not list")
+    n_bases = head["n_bases"].astype(np.int64)
+    after = cigar + 4 * n_cigar.astype(np.int64) + (n_bases + 1) // 2 + n_bases
+    if (after > starts + 4 + head["block_size"]).any() or (n_bases < 0).any():
+        raise OSError("a CIGAR or a sequence longer than its record")
+    if (head["name_length"] == 0).any() or (data[cigar - 1] != 0).any():
+        raise OSError("a name without an end")
+    for contig in (head["contig"], head["mate_contig"]):
+        if ((contig < -1) | (contig >= n_contigs)).any():
+            raise OSError("a contig that the header does not list")
+    reference_bp, read_bp = _covered_bp(data, cigar, n_cigar)
+    has_both = (n_cigar > 0) & (n_bases > 0) & ((head["flag"] & _UNMAPPED) == 0)
+    if (has_both & (read_bp != n_bases)).any():
+        raise OSError("a CIGAR that does not fit its sequence")
     # a read that covers no base of the reference is taken to cover one, as htslib does
-    end = np.where(n_cigar > 0, start + np.maximum(_reference_bp(data, cigar, n_cigar), 1), -1)
+    end = np.where(n_cigar > 0, start + np.maximum(reference_bp, 1), -1)
     fields = {"end": end, **{name: head[name] for name in COLUMNS if name != "end"}}
     return np.stack([fields[name].astype(np.int64) for name in COLUMNS], axis=1)
 
 
-def _reference_bp(data: np.ndarray, cigar: np.ndarray, n_cigar: np.ndarray) -> np.ndarray:
-    """Add up the bases of the reference that each CIGAR covers."""
-    covered = np.zeros(len(cigar), np.int64)
+def _covered_bp(data: np.ndarray, cigar: np.ndarray, n_cigar: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Add up the bases of the reference, and those of the read, that each CIGAR covers."""
+    on_reference, on_read = np.zeros(len(cigar), np.int64), np.zeros(len(cigar), np.int64)
     rows, number = np.flatnonzero(n_cigar), 0
     while rows.size:
         at = cigar[rows] + 4 * number
         operations = data[at[:, None] + np.arange(4)].view("<u4")[:, 0]
-        covered[rows] += np.where(_ON_REFERENCE[operations & 15], operations >> 4, 0)
+        for covered, counts in ((on_reference, _ON_REFERENCE), (on_read, _ON_READ)):
+            covered[rows] += np.where(counts[operations & 15], operations >> 4, 0)
         number += 1
         rows = rows[n_cigar[rows] > number]
-    return covered
+    return on_reference, on_read

@@ -18,9 +18,12 @@ import numpy as np
 import pybigtools
 import pyBigWig
 
+from gatescope.atac.bigwig_check import refuse_damaged_bigwig
 from gatescope.errors import InputError
 from gatescope.files import replacing_file, write_json
+from gatescope.genome.assemblies import assembly_clash
 from gatescope.genome.contigs import contig_hint, name_list
+from gatescope.genome.naming import rename_remedy
 
 _READ_BP = 10_000_000
 _PROBE_BP = 256
@@ -198,6 +201,11 @@ def _opened(path: Path | str) -> Iterator[Any]:
         ) from error
     except OSError as error:
         raise InputError(f"cannot be read ({error.strerror or error})", where=path) from error
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":  # of pybigtools, which is not to be imported
+            raise
+        what = "cannot be read as bigWig: its reader gave up"
+        raise InputError(what, where=path, cause="a damaged file", remedy="fetch or make it again") from error
 
 
 def _values(reader: Any, chrom: str, start: int, end: int, missing: float) -> np.ndarray:
@@ -261,7 +269,7 @@ def bigwig_lengths(path: Path | str) -> dict[str, int]:
 
 
 def check_bigwig_contigs(path: Path | str, lengths: Mapping[str, int], source: Path | str) -> None:
-    """Check that a bigWig knows every contig, at its length; further contigs in it do no harm.
+    """Check that a bigWig is whole and knows every contig, at its length; further contigs in it do no harm.
 
     Parameters
     ----------
@@ -275,27 +283,30 @@ def check_bigwig_contigs(path: Path | str, lengths: Mapping[str, int], source: P
     Raises
     ------
     InputError
-        If a contig is missing or has another length.
+        If the file is damaged, or a contig is missing or has another length.
     """
+    refuse_damaged_bigwig(path)
     found = bigwig_lengths(path)
-    if any(contig in found for contig in lengths):
+    if is_shared := any(contig in found for contig in lengths):
         cause = "the program that wrote it leaves out contigs without data"
     else:
         cause = contig_hint(found, lengths)
     for contig, length in lengths.items():
         if contig not in found:
+            remedy, command = ("", "") if is_shared else rename_remedy(found, lengths, path, "bigWig")
             raise InputError(
                 f"no contig {contig!r} of {source} (it has {name_list(found, 3)})",
                 where=path,
                 cause=cause,
-                remedy="make the track on this genome, or list the contig under exclude_contigs",
+                remedy=remedy or "make the track on this genome, or list the contig under exclude_contigs",
+                command=command,
             )
         if found[contig] != length:
             raise InputError(
                 f"contig {contig} is {found[contig]} bp long, in {source} {length} bp",
                 where=path,
-                cause="another assembly",
-                remedy="make the track on this genome",
+                cause=assembly_clash(found, lengths),
+                remedy="make the track on this genome, or give the genome that it was made on",
             )
 
 

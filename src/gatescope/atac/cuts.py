@@ -30,7 +30,7 @@ from gatescope.atac.shift_evidence import (
     settle_shifts,
     write_shift_evidence,
 )
-from gatescope.errors import InputError
+from gatescope.errors import InputError, Problems
 from gatescope.genome.contigs import kept_lengths
 from gatescope.genome.fasta import Genome
 from gatescope.samples import check_shifts
@@ -164,6 +164,7 @@ class CutSource:
     ) -> None:
         self.lengths, self.shifts, self.paths = dict(lengths), shifts, tuple(paths)
         self._files = files
+        self._finished: tuple[FileCounts, ...] = ()
         self.off_contig = 0
 
     def contigs(self, tracks: ReplicateTracks | None = None) -> Iterator[tuple[str, np.ndarray]]:
@@ -174,20 +175,31 @@ class CutSource:
         Raises
         ------
         InputError
-            After the last contig, if no contig has a cut.
+            After the last contig, if a file holds no counts, or no contig has a cut.
         """
-        total = 0
+        total, problems, good = 0, Problems(), list(self._files)
         for chrom, length in self.lengths.items():
             counts = np.zeros(length, np.uint32)
             each = [counts if tracks is None else np.zeros_like(counts) for _ in self._files]
             for file, own in zip(self._files, each, strict=True):
-                self.off_contig += file.add_cuts(chrom, own)
+                if file not in good:
+                    continue
+                good.remove(file)  # what is wrong with one file must not hide what is wrong with another
+                with problems.noted():
+                    self.off_contig += file.add_cuts(chrom, own)
+                    good.append(file)
             if tracks is not None:
                 tracks.add(chrom, each)
                 for own in each:
                     counts += own
             total += int(counts.sum(dtype=np.int64))
             yield chrom, counts
+        finished = []
+        for file in good:
+            with problems.noted():
+                finished.append(file.finish())
+        problems.raise_found()
+        self._finished = tuple(finished)
         if total == 0:
             raise InputError(
                 "no cut in it",
@@ -213,7 +225,7 @@ class CutSource:
 
     def finish(self) -> tuple[FileCounts, ...]:
         """Return what was read from each file, once every contig was."""
-        return tuple(file.finish() for file in self._files)
+        return self._finished
 
 
 @contextmanager
@@ -231,13 +243,15 @@ def open_cuts(
     _refuse_same_file(paths)
     reader = _Reader(Genome(genome), keep, tuple(exclude_contigs))
     kept = reader.kept
-    formats: list[Format] = [tell_format(path) for path in paths]
+    problems = Problems()
     with ExitStack() as stack:
         files: list[_File] = []
         judged: dict[str, ShiftJudgement] = {}
-        for path, format, shift in zip(paths, formats, declared, strict=True):
-            file, judged[str(path)] = reader.open(path, format, shift, stack)
-            files.append(file)
+        for path, shift in zip(paths, declared, strict=True):
+            with problems.noted():
+                file, judged[str(path)] = reader.open(path, tell_format(path), shift, stack)
+                files.append(file)
+        problems.raise_found()
         yield CutSource(files, kept, settle_shifts(judged), tuple(judged))
 
 

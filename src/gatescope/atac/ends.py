@@ -6,6 +6,7 @@ Public names: `Batch`, `Piece`, `ReadFilter`, `FileCounts`, `Ends`, `gather_ends
 A reader of any format yields `Piece`; what becomes of them is the same for all.
 """
 
+import logging
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -19,6 +20,8 @@ from gatescope.atac.preference import StrandEnds
 from gatescope.atac.spool import Copies, Place, Side, Spool, unpack
 from gatescope.errors import InputError
 from gatescope.genome.contigs import name_list
+
+log = logging.getLogger(__name__)
 
 Duplicates = Literal["auto", "keep", "remove"]
 
@@ -35,7 +38,9 @@ LEFT_OUT = {
     "without_cigar": "aligned without a CIGAR",
     "duplicates_by_position": "with the ends of another row",
 }
-_EXPECTED_AT_LEAST = 10
+# Outside peaks there may be half of the average: 12 expected are none once in 200,000 scaffolds.
+_EXPECTED_AT_LEAST = 25
+_MOST_NAMED = 5
 #: Wider than any fragment.
 NEVER_NARROW = 1 << 40
 
@@ -375,7 +380,7 @@ def _refuse_nothing(counts: FileCounts, path: Path | str, keep: ReadFilter) -> N
 def refuse_empty_contigs(
     counts: Mapping[str, int], lengths: Mapping[str, int], where: Path | str, what: str
 ) -> None:
-    """Raise if a contig has none of `what`, though its share of the whole would be at least ten.
+    """Raise if a contig has none of `what`, though its share of the whole would be at least 25.
 
     Parameters
     ----------
@@ -399,9 +404,12 @@ def refuse_empty_contigs(
     ]
     if empty:
         expected = density * lengths[empty[0]]
+        if len(empty) > _MOST_NAMED:
+            log.warning("%s: no %s on these contigs: %s", where, what, ", ".join(empty))
         raise InputError(
-            f"no {what} on contig {name_list(empty)} (about {expected:.0f} expected on {empty[0]})",
+            f"no {what} on contig {name_list(empty, _MOST_NAMED)} (about {expected:.0f} expected on {empty[0]})",
             where=where,
             cause="a file of some contigs only, or an incomplete one",
-            remedy="give all contigs of the genome, or list these in exclude_contigs",
+            remedy="give all contigs of the genome, or list these in exclude_contigs"
+            + (" (all are named above)" if len(empty) > _MOST_NAMED else ""),
         )

@@ -16,6 +16,7 @@ import pandas as pd
 from gatescope.atac.ends import NEVER_NARROW, Batch, Copies, Piece, ReadFilter, Side
 from gatescope.atac.formats import TEXT_COLUMNS, Format, is_header
 from gatescope.errors import InputError
+from gatescope.genome.assemblies import assembly_with_room
 from gatescope.genome.contigs import refuse_unknown_contigs
 from gatescope.genome.textfile import reading
 
@@ -274,28 +275,36 @@ def _check_side(
     if unknown.size:
         seen = {names[code] for code in np.unique(codes[unknown])}
         wrong = [name for name in names if name in seen]
-        refuse_unknown_contigs(wrong, places.lengths, where=chunk.place(unknown[0]), source=places.source)
+        refuse_unknown_contigs(
+            wrong,
+            places.lengths,
+            where=chunk.place(unknown[0]),
+            file=chunk.path,
+            kind="BEDPE" if "chrom2" in table else "text",
+            source=places.source,
+        )
     start, end = table[f"start{which}"].to_numpy(), table[f"end{which}"].to_numpy()
     wrong = np.flatnonzero((start < 0) | (end < 1) | (start >= end + places.narrowed_bp) | (end > limit))
     if wrong.size:
         row = int(wrong[0])
         place = chunk.place(row)
-        raise _bad_ends(
-            names[codes[row]], int(start[row]), int(end[row]), int(limit[row]), place, places.source
-        )
+        raise _bad_ends(names[codes[row]], int(start[row]), int(end[row]), place, places)
     index = np.array([rank.get(name, -1) for name in names], np.int64)
     is_excluded = np.array([name in places.excluded for name in names], bool)
     return (index[codes], is_excluded[codes]) if len(codes) else (limit, limit < 0)
 
 
-def _bad_ends(chrom: str, start: int, end: int, limit: int, where: str, source: str) -> InputError:
+def _bad_ends(chrom: str, start: int, end: int, where: str, places: _Places) -> InputError:
     """Say what is wrong with the ends of a row."""
     if start < 0:
         return InputError(f"start {start} of {chrom} is negative", where=where, cause="ends shifted outwards")
     if start >= end or end < 1:
         return InputError(f"start {start} is not before end {end} on {chrom}", where=where)
     return InputError(
-        f"end {end} exceeds {chrom} length {limit} ({source})", where=where, cause="another genome build"
+        f"end {end} exceeds {chrom} length {places.limits([chrom])[0]} ({places.source})",
+        where=where,
+        cause=assembly_with_room(chrom, end, places.lengths) or "another genome build",
+        remedy="give the genome that the reads were aligned to, or align them to this one",
     )
 
 

@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from gatescope.atac.bigwig import bigwig_lengths, check_bigwig_contigs, covered_bp, read_bigwig
+from gatescope.atac.bigwig_check import refuse_damaged_bigwig
 from gatescope.atac.ends import FileCounts, refuse_empty_contigs
 from gatescope.atac.shift import Tn5Shift
+from gatescope.atac.signal_kind import GIVE_READS, LEAST_ROUGHNESS, Roughness, explain_signal
 from gatescope.errors import InputError
 from gatescope.genome.contigs import refuse_unknown_contigs
 
@@ -19,8 +21,6 @@ log = logging.getLogger(__name__)
 
 _AT_CENTRE = Tn5Shift(4, -4)
 _CHUNK_BP = 1_000_000
-# Poisson counts equal the count before at under 0.3 of the bases with cuts, at any depth; coverage at most.
-_MOST_EQUAL_NEIGHBOURS = 0.8
 
 
 class ReadyTrack:
@@ -55,13 +55,22 @@ class ReadyTrack:
                 cause="both read ends are in one track",
                 remedy="give fragments, or counts made at +4/-4 together with tn5_shift +4/-4",
             )
+        refuse_damaged_bigwig(path)
         found = bigwig_lengths(path)
-        refuse_unknown_contigs(found, lengths, where=path, source=source, exclude_contigs=excluded)
+        refuse_unknown_contigs(
+            found,
+            lengths,
+            where=path,
+            file=path,
+            kind="bigWig",
+            source=source,
+            exclude_contigs=excluded,
+        )
         check_bigwig_contigs(path, lengths, source)
         self._path, self._lengths = path, dict(lengths)
         self._excluded = [(chrom, found[chrom]) for chrom in dict.fromkeys(excluded) if chrom in found]
         self._totals: dict[str, int] = {}
-        self._equal = self._nonzero = 0
+        self._roughness = Roughness()
 
     def add_cuts(self, chrom: str, counts: np.ndarray) -> int:
         """Add a contig's cuts to `counts`, (length,) integers; none lies beyond its ends."""
@@ -70,8 +79,7 @@ class ReadyTrack:
             values = _read_counts(self._path, chrom, start, min(start + _CHUNK_BP, len(counts)))
             counts[start : start + len(values)] += values.astype(counts.dtype)
             self._totals[chrom] += int(values.sum(dtype=np.float64))
-            self._nonzero += int(np.count_nonzero(values))
-            self._equal += int(np.count_nonzero((values[1:] == values[:-1]) & (values[1:] > 0)))
+            self._roughness.add(values)
         return 0
 
     def finish(self) -> FileCounts:
@@ -82,13 +90,18 @@ class ReadyTrack:
         InputError
             If it looks like coverage, or a contig has no cut where some were expected.
         """
-        if self._nonzero == 0:
+        n = self._roughness.n_nonzero
+        if n == 0:
             raise InputError("no cut in it", where=self._path, remedy="check that the file is whole")
-        if self._equal > _MOST_EQUAL_NEIGHBOURS * self._nonzero:
-            share = f"{self._equal / self._nonzero:.0%}"
-            raise _no_counts(self._path, f"{share} of its bases have the value of the base before")
+        if self._roughness.ratio < LEAST_ROUGHNESS:
+            raise InputError(
+                f"no 1-bp cut counts: neighbouring bases differ by {self._roughness.ratio:.2g} of what counts would "
+                f"({self._roughness.share_equal:.0%} of the bases have the value of the base before)",
+                where=self._path,
+                cause="coverage by whole reads or fragments, or smoothed counts",
+                remedy=GIVE_READS,
+            )
         refuse_empty_contigs(self._totals, self._lengths, self._path, "cuts")
-        n = self._nonzero
         n_excluded = sum(_bases_with_cuts(self._path, chrom, length) for chrom, length in self._excluded)
         left_out = {"excluded_contigs": n_excluded}
         counts = FileCounts(self._path.name, "bigWig", str(_AT_CENTRE), n + n_excluded, left_out, n, n, 0)
@@ -108,19 +121,16 @@ def _read_counts(path: Path, chrom: str, start: int, end: int) -> np.ndarray:
     values = read_bigwig(path, chrom, start, end)
     is_gap = np.isnan(values)
     if np.count_nonzero(~is_gap) != covered_bp(path, chrom, start, end):
-        raise _no_counts(path, f"NaN within {chrom}:{start}-{end}")
+        raise _no_counts(path, f"NaN within {chrom}:{start}-{end}", values)
     values[is_gap] = 0
     wrong = np.flatnonzero((values < 0) | ~np.isfinite(values) | (values != np.round(values)))
     if wrong.size:
-        raise _no_counts(path, f"{values[wrong[0]]:g} at {chrom} position {start + wrong[0]} (0-based)")
+        what = f"{values[wrong[0]]:g} at {chrom} position {start + wrong[0]} (0-based)"
+        raise _no_counts(path, what, values)
     return values
 
 
-def _no_counts(path: Path, what: str) -> InputError:
-    """Say that a track holds no cut counts."""
-    return InputError(
-        f"no 1-bp cut counts: {what}",
-        where=path,
-        cause="a smoothed, normalised, p-value or coverage track",
-        remedy="give the fragments, or raw counts of Tn5 cuts per base",
-    )
+def _no_counts(path: Path, what: str, values: np.ndarray) -> InputError:
+    """Say that a track holds no cut counts, and what it looks like."""
+    look = explain_signal(values)
+    return InputError(f"no 1-bp cut counts: {what}", where=path, cause=look.cause, remedy=look.remedy)

@@ -27,7 +27,7 @@ from gatescope.boundaries.profile import CROSSINGS, offsets_of
 from gatescope.boundaries.verdict import DirectionEvidence, RunFacts, judge_run
 from gatescope.data.store import EncodedStore
 from gatescope.errors import InputError
-from gatescope.files import read_json, replacing_folder, write_json, write_table
+from gatescope.files import read_record, replacing_folder, write_json, write_table
 from gatescope.resample import max_p, tail_p
 from gatescope.trace.units import DIRECTIONS, UnitStore
 
@@ -108,13 +108,9 @@ def _write(folder: Path, measured: _All, n_units: int, facts: RunFacts, options:
 
 def _read_meta(path: Path) -> dict[str, Any]:
     """Read what is needed of model.json."""
-    meta = read_json(path)
-    missing = [
-        key for key in ("run", "store", "fold", "network", "lookahead_bp", "sha256") if key not in meta
-    ]
-    if missing:
-        raise InputError(f"no entry {', '.join(missing)}", where=path, remedy="train again with this version")
-    return meta
+    needed: dict[str, type] = {"run": str, "store": str, "sha256": str, "lookahead_bp": int, "network": dict}
+    needed |= {"fold": dict, "fold.test": list, "fold.valid": list}
+    return read_record(path, needed, "train again with this version")
 
 
 def _open_data(store: EncodedStore, trace: Path | str, twin: Path | str, fold: Mapping[str, Any]) -> GateData:
@@ -132,7 +128,10 @@ def _open_data(store: EncodedStore, trace: Path | str, twin: Path | str, fold: M
 
 def _check_traces(trace: Path | str, twin: Path | str, meta: Mapping[str, Any]) -> dict[str, Any]:
     """Check that the trace is of this network and the twin's of another; return the replay certificate."""
-    summary, twin_summary = (read_json(Path(folder) / "summary.json") for folder in (trace, twin))
+    summary, twin_summary = (
+        read_record(Path(folder) / "summary.json", {"model_sha256": str}, "run gatescope trace again")
+        for folder in (trace, twin)
+    )
     own, traced = meta["sha256"], summary["model_sha256"]
     if traced != own:
         raise InputError(

@@ -30,7 +30,7 @@ from typing import Any
 
 from gatescope.boundaries.profile import ProfileShape
 from gatescope.errors import InputError
-from gatescope.files import read_json, write_json
+from gatescope.files import read_record, write_json
 from gatescope.stages import STAGE_VERSIONS
 
 log = logging.getLogger(__name__)
@@ -347,12 +347,5 @@ def _overall_sentence(answer: str, modes: dict[str, list[dict[str, Any]]]) -> st
 
 def _read_verdict(path: Path | str) -> dict[str, Any]:
     """Read the verdict of one run."""
-    content = read_json(path)
-    missing = {"run", "input_mode", "verdict", "sentence"} - set(content)
-    if missing:
-        raise InputError(
-            f"not a verdict of one run: lacks {', '.join(sorted(missing))}",
-            where=path,
-            remedy="run gatescope boundaries",
-        )
-    return content
+    needed: dict[str, type] = dict.fromkeys(("run", "input_mode", "verdict", "sentence"), str)
+    return read_record(path, needed, "name the verdict of one run, made by gatescope boundaries")

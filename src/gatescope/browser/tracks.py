@@ -14,7 +14,7 @@ from typing import Literal
 from gatescope.atac.bigwig import bigwig_lengths
 from gatescope.errors import InputError
 from gatescope.figures import GATE_COLOURS, tint
-from gatescope.files import read_json
+from gatescope.files import read_record
 
 DIRECTION_WORDS = {"fwd": "left to right", "rev": "right to left"}
 GATE_WORDS = {
@@ -105,7 +105,8 @@ def prediction_tracks(results: Path, run: str) -> list[Track]:
         If a prediction is missing.
     """
     folder = results / "model" / run
-    targets = read_json(folder / "model.json")["network"]["targets"]
+    needed = {"network.targets": list}
+    targets = read_record(folder / "model.json", needed, "train again")["network"]["targets"]
     return [_prediction_track(folder, target) for target in targets]
 
 
@@ -174,14 +175,7 @@ def _gate_track(folder: Path, gate: str, direction: str, aggregation: str) -> Tr
 def _hidden_unit(path: Path) -> int:
     """Read which unit a track shows."""
     sidecar = Path(f"{path}.json")
-    unit = read_json(sidecar).get("hidden_unit")
-    if not isinstance(unit, int):
-        raise InputError(
-            f"hidden_unit is {unit!r}, wanted a number",
-            where=sidecar,
-            remedy="run gatescope trace --units again",
-        )
-    return unit
+    return read_record(sidecar, {"hidden_unit": int}, "run gatescope trace --units again")["hidden_unit"]
 
 
 def _prediction_track(folder: Path, target: str) -> Track:

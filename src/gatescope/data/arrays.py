@@ -22,6 +22,7 @@ from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 from gatescope.errors import InputError
+from gatescope.files import NOT_AN_ARRAY
 from gatescope.genome.contigs import name_list
 
 _AGAIN = "run gatescope encode again"
@@ -242,7 +243,7 @@ class GenomeArrays:
         path, wanted = self.path / f"{stem}.npy", (_dtype_of(stem), (sum(self.lengths.values()),))
         try:
             array = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
+        except NOT_AN_ARRAY as error:
             what = f"not a readable array ({error})"
             raise InputError(what, where=path, cause="a damaged copy", remedy=_AGAIN) from error
         if (array.dtype, array.shape) != wanted:

@@ -28,11 +28,12 @@ class Funnel:
     rows: list[dict[str, Any]] = field(default_factory=list)
 
     def add(self, step: str, kept: int, dropped: int, why: str, *, of: str = PEAKS, note: str = "") -> None:
-        """Record one step and log it; `why` says why items are dropped, `note` what else there is to know."""
+        """Record one step and log what it changed; `why` items are dropped, `note` what else there is to know."""
         row = {"of": of, "step": step, "kept": int(kept), "dropped": int(dropped), "why": why, "note": note}
         self.rows.append(row)
-        lost = f"{dropped} dropped ({why})" if dropped else "none dropped"
-        log.info("%s: %d kept, %s%s", step, kept, lost, f"; {note}" if note else "")
+        if dropped or note:  # what changes nothing need not fill the screen
+            lost = f"{dropped} dropped ({why})" if dropped else "none dropped"
+            log.info("%s: %d kept, %s%s", step, kept, lost, f"; {note}" if note else "")
 
     def of(self, what: str) -> list[dict[str, Any]]:
         """Return the rows that count `what`."""

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from gatescope.atac.bigwig import read_bigwig
 from gatescope.errors import InputError
-from gatescope.files import read_json
+from gatescope.files import read_record
 from gatescope.genome.contigs import name_list
 from gatescope.genome.folds import Fold
 from gatescope.samples import GAPS_ARE_ZERO, check_track_name
@@ -144,8 +144,5 @@ def _declares_zero(sidecar: Path) -> bool:
     """Tell whether a track's sidecar, if there is one, says that gaps are zero."""
     if not sidecar.is_file():
         return False
-    content = read_json(sidecar)
-    if not isinstance(content, dict):
-        remedy = "mend or remove it; it belongs to the track beside it"
-        raise InputError("not a JSON object", where=sidecar, remedy=remedy)
+    content = read_record(sidecar, {}, "mend or remove it; it belongs to the track beside it")
     return content.get("gaps") == "zero"

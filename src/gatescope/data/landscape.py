@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from gatescope.data.funnel import Funnel
 from gatescope.data.store import NOT_SCORED
-from gatescope.errors import InputError
+from gatescope.errors import InputError, Problems
 from gatescope.genome.contigs import kept_lengths
 from gatescope.genome.fasta import Genome
 from gatescope.genome.regions import (
@@ -99,11 +99,15 @@ def read_landscape(
     """
     sequence = Genome(genome)
     lengths = kept_lengths(sequence.lengths, exclude_contigs)
-    rows = read_regions(peaks, lengths, Path(genome).name, exclude_contigs)
-    funnel.add("peaks read", len(rows), rows.attrs["excluded"], "on a contig of exclude_contigs")
-    merged = merge_regions(rows)
-    funnel.add("overlapping peaks", len(merged), len(rows) - len(merged), "merged into another peak")
-    excluded = read_exclusion_lists(exclusion_list, lengths, Path(genome).name, exclude_contigs)
+    problems, merged, excluded = Problems(), pd.DataFrame(), pd.DataFrame()
+    with problems.noted():
+        rows = read_regions(peaks, lengths, Path(genome).name, exclude_contigs)
+        funnel.add("peaks read", len(rows), rows.attrs["excluded"], "on a contig of exclude_contigs")
+        merged = merge_regions(rows)
+        funnel.add("overlapping peaks", len(merged), len(rows) - len(merged), "merged into another peak")
+    with problems.noted():
+        excluded = read_exclusion_lists(exclusion_list, lengths, Path(genome).name, exclude_contigs)
+    problems.raise_found()
     return Landscape(sequence, lengths, merged, excluded)
 
 

@@ -13,24 +13,16 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from gatescope.atac.bigwig import check_bigwig_contigs
-from gatescope.atac.cuts import Paths, Shifts, open_cuts
-from gatescope.atac.ends import Duplicates, FileCounts, ReadFilter
+from gatescope.atac.cuts import Paths, Shifts
+from gatescope.atac.ends import Duplicates, ReadFilter
 from gatescope.config import read_section
-from gatescope.data.funnel import Funnel
-from gatescope.data.inputs import (
-    TrackSource,
-    check_folds_have_peaks,
-    read_track,
-    track_sources,
-)
-from gatescope.data.landscape import Landscape, read_landscape, usable_peaks
-from gatescope.data.store import NOT_SCORED
+from gatescope.data.checked import GivenInputs, check_inputs
+from gatescope.data.inputs import TrackSource
+from gatescope.data.landscape import Landscape
 from gatescope.errors import InputError
 from gatescope.files import write_json
-from gatescope.genome.folds import Fold, read_folds
+from gatescope.genome.folds import Fold
 from gatescope.genome.regions import ExclusionLists, list_exclusions
-from gatescope.genome.sequence import UNKNOWN
 from gatescope.stages import STAGE_VERSIONS
 
 log = logging.getLogger(__name__)
@@ -191,30 +183,38 @@ def preflight(
     Raises
     ------
     InputError
-        For the first thing that does not fit: contigs or lengths that differ, rows off a contig, empty or
-        unreadable files, a fold without peaks, an extra track without values, windows longer than contigs,
-        no cut on any contig; for ``auto``, if the data do not tell their shift.
+        For everything that does not fit (`InputErrors`, if that is several things): contigs or lengths that
+        differ, rows off a contig, empty or unreadable files, a fold without peaks, an extra track without values,
+        windows longer than contigs, no cut on any contig; for ``auto``, if the data do not tell their shift.
     """
-    funnel, exclude_contigs = Funnel(), tuple(exclude_contigs)
-    keep, sources = ReadFilter(duplicates, min_mapq, improper_pairs), track_sources(tracks)
-    land = read_landscape(genome, peaks, exclusion_list, exclude_contigs, funnel)
-    splits = read_folds(folds, land.lengths)
-    sizes = _read_sizes(runs, splits)
-    for source in sources:
-        check_bigwig_contigs(source.path, land.lengths, genome)
-    usable = usable_peaks(land, window_bp, max_unknown_fraction, peaks, funnel)
-    check_folds_have_peaks(splits, usable, peaks)
+    given = GivenInputs(
+        genome=genome,
+        atac=[atac] if isinstance(atac, (str, Path)) else list(atac),
+        peaks=peaks,
+        folds=folds,
+        exclusion_list=exclusion_list,
+        tracks=tracks or {},
+        tn5_shift=tn5_shift,
+        keep=ReadFilter(duplicates, min_mapq, improper_pairs),
+        exclude_contigs=tuple(exclude_contigs),
+        window_bp=window_bp,
+        max_unknown_fraction=max_unknown_fraction,
+    )
+    checked = check_inputs(given)
+    sizes = _read_sizes(runs, checked.folds)
     found = {
         "stage_version": STAGE_VERSIONS["preflight"],
-        "inputs": _list_inputs(genome, atac, peaks, exclusion_list, sources),
-        "genome": _describe_genome(land, sources),
-        "atac": _describe_atac(atac, genome, land, tn5_shift, keep, exclude_contigs),
-        "peaks": _describe_peaks(land, usable),
-        "filters": funnel.rows,
-        "folds": {name: _describe_fold(fold, land, usable) for name, fold in splits.items()},
+        "inputs": _list_inputs(given, checked.sources),
+        "genome": checked.genome,
+        "atac": checked.atac,
+        "peaks": _describe_peaks(checked.land, checked.usable),
+        "filters": checked.funnel.rows,
+        "folds": {
+            name: _describe_fold(fold, checked.land, checked.usable) for name, fold in checked.folds.items()
+        },
     }
     held_out = {name: parts["valid"]["bp"] + parts["test"]["bp"] for name, parts in found["folds"].items()}
-    cost = predict_cost(sum(land.lengths.values()), held_out, window_bp, 1 + len(sources), sizes)
+    cost = predict_cost(found["genome"]["bp"], held_out, window_bp, 1 + len(checked.sources), sizes)
     _log_findings(found, cost, Path(output))
     write_json(output, {**found, "cost": asdict(cost)})
 
@@ -228,80 +228,14 @@ def _read_sizes(runs: Iterable[Mapping[str, Any]], folds: Mapping[str, Fold]) ->
     return sizes
 
 
-def _list_inputs(
-    genome: Path | str,
-    atac: Paths,
-    peaks: Path | str,
-    exclusion_list: ExclusionLists,
-    sources: list[TrackSource],
-) -> dict[str, str]:
+def _list_inputs(given: GivenInputs, sources: list[TrackSource]) -> dict[str, str]:
     """Return the path of each input, as given."""
-    several = (
-        {"atac": atac}
-        if isinstance(atac, (str, Path))
-        else {
-            f"atac {number}" if len(atac) > 1 else "atac": path for number, path in enumerate(atac, start=1)
-        }
-    )
-    paths = {"genome": genome, **several, "peaks": peaks, **list_exclusions(exclusion_list)}
+    several = len(given.atac) > 1
+    atac = {f"atac {n}" if several else "atac": path for n, path in enumerate(given.atac, start=1)}
+    exclusions = list_exclusions(given.exclusion_list)
+    paths = {"genome": given.genome, **atac, "peaks": given.peaks, **exclusions}
     paths |= {f"track {source.name}": source.path for source in sources}
     return {role: str(path) for role, path in paths.items()}
-
-
-def _describe_genome(land: Landscape, sources: list[TrackSource]) -> dict[str, Any]:
-    """Count bases, and check on the way that the extra tracks have values where bases are scored."""
-    bp = sum(land.lengths.values())
-    unknown = strong = scored = 0
-    for contig, length in land.lengths.items():
-        codes = land.genome.codes(contig)
-        is_scored = land.state(contig, codes) != NOT_SCORED
-        unknown += int((codes == UNKNOWN).sum())
-        strong += int(((codes == 1) | (codes == 2)).sum())
-        scored += int(is_scored.sum())
-        for source in sources:
-            read_track(source, contig, length, is_scored)
-    return {
-        "contigs": land.lengths,
-        "bp": bp,
-        "scored_bp": scored,
-        "unknown_share": round(unknown / bp, 6),
-        "gc": round(strong / max(1, bp - unknown), 6),
-    }
-
-
-def _describe_atac(
-    atac: Paths,
-    genome: Path | str,
-    land: Landscape,
-    tn5_shift: Shifts,
-    keep: ReadFilter,
-    exclude_contigs: tuple[str, ...],
-) -> dict[str, Any]:
-    """Count rows and cuts, and the share of cuts in peaks; compare the shift with what the data say."""
-    total = in_peaks = 0
-    with open_cuts(atac, genome, tn5_shift=tn5_shift, keep=keep, exclude_contigs=exclude_contigs) as source:
-        for contig, counts in source.contigs():
-            total += int(counts.sum(dtype=np.int64))
-            in_peaks += int(counts[land.in_peak(contig)].sum(dtype=np.int64))
-        files = source.finish()
-    return {
-        "kind": ", ".join(dict.fromkeys(file.format for file in files)),
-        "tn5_shift": str(source.shifts.used),
-        "tn5_shift_evidence": source.shifts.summary(),
-        "fragments": _used(files, 2),
-        "reads": _used(files, 1),
-        "distinct_fragments": _used(files, 2, "distinct"),
-        "files": [asdict(file) for file in files],
-        "cuts": total,
-        "cuts_per_bp": round(total / sum(land.lengths.values()), 6),
-        "frip": round(in_peaks / total, 6),
-    }
-
-
-def _used(files: Iterable[FileCounts], ends_per_row: int, what: str = "used") -> int | None:
-    """Add up what files of fragments (two ends per row) or of reads (one) hold; None if there are none."""
-    numbers = [getattr(file, what) for file in files if file.ends_per_row == ends_per_row]
-    return sum(numbers) if numbers else None
 
 
 def _describe_peaks(land: Landscape, usable: pd.DataFrame) -> dict[str, Any]:
@@ -335,8 +269,9 @@ def _log_findings(found: dict[str, Any], cost: Cost, output: Path) -> None:
     """Say what was found, one line per subject, and warn where a number is not what good data give."""
     genome, atac, peaks = found["genome"], found["atac"], found["peaks"]
     counted = "".join(f"{atac[what]:,} {what}, " for what in ("fragments", "reads") if atac[what] is not None)
+    of_assembly = f" of {genome['assembly']}" if genome["assembly"] else ""
     lines = {
-        "genome": f"{genome['bp']:,} bp in {len(genome['contigs'])} contigs, "
+        "genome": f"{genome['bp']:,} bp in {len(genome['contigs'])} contigs{of_assembly}, "
         f"{genome['unknown_share']:.2%} unknown, GC {genome['gc']:.1%}",
         "ATAC-seq": f"{atac['kind']}: {counted}{atac['cuts']:,} cuts, {atac['cuts_per_bp']:.4f} per bp "
         f"(shift {atac['tn5_shift']})",

@@ -6,7 +6,7 @@ specified in ``docs/formats.md``.
 
 import hashlib
 import json
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -153,7 +153,14 @@ class EncodedStore(GenomeArrays):
         GC share of known bases in the `window_bp` around the summit.
         """
         # keep_default_na: a contig may be called "NA"
-        return pd.read_csv(self.path / "regions.tsv", sep="\t", dtype=REGION_COLUMNS, keep_default_na=False)
+        path = self.path / "regions.tsv"
+        try:
+            table = pd.read_csv(path, sep="\t", dtype=REGION_COLUMNS, keep_default_na=False)
+        except (ValueError, OverflowError) as error:  # pandas' own errors are ValueErrors
+            raise InputError(f"not a table of regions ({error})", where=path, remedy=_AGAIN) from error
+        if missing := [str(column) for column in REGION_COLUMNS if column not in table]:
+            raise InputError(f"no column {', '.join(missing)}", where=path, remedy=_AGAIN)
+        return table
 
     def fold(self, name: str) -> Fold:
         """Return a fold by name.
@@ -221,4 +228,36 @@ def _read_meta(folder: Path) -> dict[str, Any]:
     missing = [key for key in _META_KEYS if key not in meta]
     if missing:
         raise InputError(f"no entry {', '.join(missing)}", where=path, remedy=_AGAIN)
+    wrong = [key for key, is_as_written in _META_FORMS.items() if not is_as_written(meta[key])]
+    if wrong:
+        raise InputError(f"entry {wrong[0]} is {meta[wrong[0]]!r:.60}", where=path, remedy=_AGAIN)
     return meta
+
+
+def _is_names(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(name, str) for name in value)
+
+
+def _is_whole(value: Any) -> bool:
+    return type(value) is int and value > 0
+
+
+def _is_folds(value: Any) -> bool:
+    """Tell whether a value is an object of folds, each with two lists of names."""
+    return isinstance(value, dict) and all(
+        isinstance(fold, dict) and all(_is_names(fold.get(part)) for part in ("test", "valid"))
+        for fold in value.values()
+    )
+
+
+#: What the entries of meta.json that are read have to be.
+_META_FORMS: dict[str, Callable[[Any], bool]] = {
+    "contigs": lambda value: isinstance(value, dict) and value != {} and all(map(_is_whole, value.values())),
+    "tracks": lambda value: _is_names(value) and "cuts" in value,
+    "window_bp": _is_whole,
+    "folds": _is_folds,
+    "inputs": lambda value: (
+        isinstance(value, dict)
+        and all(isinstance(each, dict) and "sha256" in each for each in value.values())
+    ),
+}

@@ -27,7 +27,7 @@ from torch.nn.functional import softplus
 
 from gatescope.config import read_section
 from gatescope.errors import InputError
-from gatescope.files import read_json, replacing_folder, write_table
+from gatescope.files import read_record, replacing_folder, write_table
 from gatescope.genome.sequence import ALPHABET, encode_bases, one_hot
 from gatescope.model.cells import LSTMCell, State, cells_of
 from gatescope.model.network import AccessibilityNetwork
@@ -136,12 +136,13 @@ def _check(network: AccessibilityNetwork, meta: Mapping[str, Any], model: Path, 
     """Refuse a network without memory, and a trace of other weights."""
     if not network.config.recurrence:
         raise InputError("the network has no recurrence, so no unit can hold a memory", where=model)
-    if read_json(trace / "summary.json")["model_sha256"] != meta["sha256"]:
+    again = "run gatescope trace again"
+    if read_record(trace / "summary.json", {"model_sha256": str}, again)["model_sha256"] != meta["sha256"]:
         raise InputError(
             "trace of other weights than the model's",
             where=trace / "summary.json",
             cause="the network was trained again after the trace",
-            remedy="run gatescope trace again",
+            remedy=again,
         )
 
 

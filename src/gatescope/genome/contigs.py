@@ -4,23 +4,21 @@ Public names: `contig_hint`, `refuse_unknown_contigs`, `kept_lengths`, `name_lis
 `share_of`.
 """
 
+import hashlib
 import logging
 from collections.abc import Iterable, Mapping
 from heapq import heapreplace
 from pathlib import Path
 
 from gatescope.errors import InputError
+from gatescope.genome.naming import Kind, bare_names, naming_of, rename_remedy
 
 log = logging.getLogger(__name__)
 
-_ROMAN = {
-    roman: str(number)
-    for number, roman in enumerate("I II III IV V VI VII VIII IX X XI XII XIII XIV XV XVI".split(), start=1)
-}
+# File systems allow 255 bytes, of which endings, numbers and the names of temporary files need some.
+_LONGEST_STEM = 120
 #: The piece that is everything: nothing is shared out.
 WHOLE = "1-of-1"
-
-_MITOCHONDRIA = {"M": "MT", "Mito": "MT", "MtDNA": "MT"}
 
 
 def contig_hint(names: Iterable[str], known: Iterable[str]) -> str:
@@ -43,30 +41,22 @@ def contig_hint(names: Iterable[str], known: Iterable[str]) -> str:
     known = list(known)
     if not known:
         return ""
-    by_key = {_key(name): name for name in reversed(known)}
-    for name in names:
-        match = by_key.get(_key(name))
+    by_key = {key: name for name, key in reversed(bare_names(known).items())}
+    for name, key in bare_names(names).items():
+        match = by_key.get(key)
         if match is not None and match != name:
             return f"the genome calls it {match!r}, this file {name!r}{_naming(name, match)}"
     return f"another genome build or species (the genome has {name_list(known, 3)})"
 
 
 def _naming(name: str, match: str) -> str:
-    """Name the difference where it is the common one."""
+    """Name the difference where it is a common one."""
     if ("chr" + name).lower() == match.lower() or ("chr" + match).lower() == name.lower():
         return " (names with and without 'chr')"
-    return ""
-
-
-def _key(name: str) -> str:
-    """Return what stays of a contig name without prefix, version, case and Roman numerals."""
-    bare = name.strip().split(".")[0]
-    for prefix in ("chromosome", "chr"):
-        if bare.lower().startswith(prefix):
-            bare = bare[len(prefix) :].lstrip("_- ")
-            break
-    bare = bare.upper() if bare.islower() else bare
-    return _ROMAN.get(bare, _MITOCHONDRIA.get(bare, bare)).lower()
+    mine, theirs = naming_of([name]), naming_of([match])
+    return (
+        f" ({mine} instead of {theirs})" if mine and theirs and mine.split()[0] != theirs.split()[0] else ""
+    )
 
 
 def name_list(names: Iterable[str], most: int = 5) -> str:
@@ -81,6 +71,8 @@ def refuse_unknown_contigs(
     lengths: Mapping[str, int],
     *,
     where: Path | str,
+    file: Path | str,
+    kind: Kind = "text",
     source: str = "genome",
     exclude_contigs: Iterable[str] = (),
 ) -> None:
@@ -93,7 +85,9 @@ def refuse_unknown_contigs(
     lengths : mapping of str to int
         Contigs of the genome.
     where : Path or str
-        The file, for the message.
+        The place, for the message: the file, or a line of it.
+    file, kind
+        The file and what it is, for the command that renames its contigs.
     source : str
         What the genome is called in the message, such as its file name.
     exclude_contigs : iterable of str
@@ -107,11 +101,14 @@ def refuse_unknown_contigs(
     excluded = set(exclude_contigs)
     unknown = [name for name in names if name not in lengths and name not in excluded]
     if unknown:
+        remedy, command = rename_remedy(unknown, lengths, file, kind)
+        remedy = remedy or "use one naming and one build throughout"
         raise InputError(
             f"contig {name_list(unknown)} not in {source}",
             where=where,
             cause=contig_hint(unknown, lengths),
-            remedy="use one naming and one build throughout, or list it in exclude_contigs",
+            remedy=f"list what the genome lacks in exclude_contigs, or {remedy}",
+            command=command,
         )
 
 
@@ -135,8 +132,17 @@ def kept_lengths(lengths: Mapping[str, int], exclude_contigs: Iterable[str]) -> 
 
 
 def contig_file_stem(contig: str) -> str:
-    """Return a contig's name as files carry it: FASTA allows a slash, a file system does not."""
-    return contig.replace("%", "%25").replace("/", "%2F")
+    """Return a contig's name as files carry it: FASTA allows slashes, dots alone and any length, file systems do not.
+
+    Different contigs have different stems: in a stem, ``%`` is followed by 25, 2F, 2E or, where the rest of a long
+    name was left out, by h and its hash.
+    """
+    stem = contig.replace("%", "%25").replace("/", "%2F")
+    stem = f"%2E{stem[1:]}" if stem.startswith(".") else stem
+    if len(stem.encode()) <= _LONGEST_STEM:
+        return stem
+    digest = hashlib.sha256(contig.encode()).hexdigest()[:16]
+    return f"{stem.encode()[: _LONGEST_STEM // 2].decode(errors='ignore')}%h{digest}"
 
 
 def share_of(lengths: Mapping[str, int], piece: str, where: str) -> list[str]:

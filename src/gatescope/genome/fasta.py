@@ -22,6 +22,7 @@ from pyfaidx import Faidx, FastaIndexingError
 from gatescope.errors import InputError
 from gatescope.genome.contigs import contig_hint
 from gatescope.genome.sequence import encode_bases
+from gatescope.genome.textfile import refuse_endless_bgzip
 from gatescope.genome.twobit import TwoBit, is_twobit
 
 log = logging.getLogger(__name__)
@@ -36,6 +37,7 @@ _IS_NUCLEOTIDE = np.isin(np.arange(256), np.frombuffer(_IUPAC, dtype=np.uint8))
 # What pyfaidx and Biopython raise on files that are no genome, truncated, or indexed wrongly.
 _UNREADABLE = (
     FastaIndexingError,
+    RuntimeError,  # of its indexer, for what it did not foresee
     OSError,
     EOFError,
     ValueError,
@@ -266,6 +268,8 @@ def _open_faidx(path: Path, folder: Path) -> Faidx:
 def _link(path: Path, folder: Path) -> tuple[str, Path]:
     """Return the compression of `path`, and a name for it in `folder` that indexers understand."""
     kind = _compression(path)
+    if kind == "bgzip":
+        refuse_endless_bgzip(path)
     inner = folder / ("genome.fa.gz" if kind == "bgzip" else "genome.fa")
     if kind == "gzip":
         log.info(

@@ -16,6 +16,7 @@ import pandas as pd
 from bioframe.core import arrops
 
 from gatescope.errors import InputError
+from gatescope.genome.assemblies import assembly_with_room
 from gatescope.genome.contigs import refuse_unknown_contigs
 from gatescope.genome.textfile import numbered_lines
 
@@ -230,9 +231,11 @@ def _refuse_off_genome(
         if chrom in lengths and end <= lengths[chrom]:
             continue
         place = f"{path} line {line}"
-        refuse_unknown_contigs([chrom], lengths, where=place, source=source)
+        refuse_unknown_contigs([chrom], lengths, where=place, file=path, source=source)
         what = f"end {end} exceeds {chrom} length {lengths[chrom]} ({source})"
-        raise InputError(what, where=place, remedy="clip or remove the region")
+        cause = assembly_with_room(chrom, end, lengths)
+        remedy = "lift the regions over, or give the other genome" if cause else "clip or remove the region"
+        raise InputError(what, where=place, cause=cause, remedy=remedy)
 
 
 def list_exclusions(given: ExclusionLists) -> dict[str, Path]:
@@ -299,24 +302,20 @@ def merge_regions(regions: pd.DataFrame) -> pd.DataFrame:
     """
     if len(regions) == 0:
         return regions.copy()
-    parts = [_merge_contig(rows) for _, rows in regions.groupby("chrom", sort=False)]
-    return pd.concat(parts, ignore_index=True)
-
-
-def _merge_contig(rows: pd.DataFrame) -> pd.DataFrame:
-    """Merge the regions of one contig."""
+    # contigs one behind the other, with a gap between them: a draft genome has thousands
+    offset = pd.factorize(regions["chrom"])[0].astype(np.int64) * (int(regions["end"].to_numpy().max()) + 2)
     clusters, starts, ends = arrops.merge_intervals(
-        rows["start"].to_numpy(), rows["end"].to_numpy(), min_dist=0
+        regions["start"].to_numpy() + offset, regions["end"].to_numpy() + offset, min_dist=0
     )
-    ranked = rows.assign(cluster=clusters).sort_values(
+    ranked = regions.assign(cluster=clusters, offset=offset).sort_values(
         ["cluster", "signal", "start", "summit"], ascending=[True, False, True, True], na_position="last"
     )
     strongest = ranked.drop_duplicates("cluster")
+    starts, ends = starts - strongest["offset"].to_numpy(), ends - strongest["offset"].to_numpy()
     signal = strongest["signal"].to_numpy()
     summit = np.where(np.isnan(signal), (starts + ends) // 2, strongest["summit"].to_numpy())
-    return pd.DataFrame(
-        {"chrom": rows["chrom"].iloc[0], "start": starts, "end": ends, "summit": summit, "signal": signal}
-    )
+    chroms = strongest["chrom"].to_numpy()
+    return pd.DataFrame({"chrom": chroms, "start": starts, "end": ends, "summit": summit, "signal": signal})
 
 
 def is_overlapping(regions: pd.DataFrame, others: pd.DataFrame) -> np.ndarray:

@@ -1,6 +1,6 @@
 """How is a text table opened? Plain or gzipped; a damaged file becomes one message.
 
-Public names: `reading`, `numbered_lines`.
+Public names: `reading`, `numbered_lines`, `refuse_endless_bgzip`.
 """
 
 import gzip
@@ -28,6 +28,7 @@ _NO_TABLE = {
     b"<": "a web page; download the file itself",
 }
 _HEADERS = ("#", "track ", "track\t", "browser ", "browser\t")
+_BGZIP_END = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
 
 
 @contextmanager
@@ -44,6 +45,8 @@ def reading(path: Path | str) -> Iterator[IO[bytes]]:
     try:
         with path.open("rb") as file:
             is_packed = file.read(2) == b"\x1f\x8b"
+        if is_packed:
+            refuse_endless_bgzip(path)
         with gzip.open(path, "rb") if is_packed else path.open("rb") as file:
             yield file  # type: ignore[misc]
     except FileNotFoundError as error:
@@ -57,6 +60,32 @@ def reading(path: Path | str) -> Iterator[IO[bytes]]:
         ) from error
     except OSError as error:
         raise InputError(f"cannot be read ({error.strerror or error})", where=path) from error
+
+
+def refuse_endless_bgzip(path: Path | str) -> None:
+    """Raise if a bgzip file lacks the empty block that ends it: cut between two blocks it looks whole.
+
+    Raises
+    ------
+    InputError
+        Naming the file. Other files are left alone.
+
+    References
+    ----------
+    SAM/BAM Format Specification, section 4.1.2 (end-of-file marker).
+    """
+    path = Path(path)
+    with path.open("rb") as file:
+        head = file.read(14)
+        is_bgzip = len(head) == 14 and head[:2] == b"\x1f\x8b" and bool(head[3] & 4) and head[12:] == b"BC"
+        file.seek(-min(len(_BGZIP_END), path.stat().st_size), 2)
+        if is_bgzip and file.read() != _BGZIP_END:
+            raise InputError(
+                "bgzip file without its end: it is truncated",
+                where=path,
+                cause="an interrupted download or copy",
+                remedy="fetch it again; if you know that it is whole, pack it anew (gzip -dc FILE | bgzip > NEW)",
+            )
 
 
 def numbered_lines(path: Path | str) -> Iterator[tuple[int, str]]:

@@ -9,16 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from gatescope.config import read_section
 from gatescope.data.store import EncodedStore
 from gatescope.errors import InputError
-from gatescope.files import read_json, replacing_file, write_json
+from gatescope.files import read_record, replacing_file, write_json
 from gatescope.model.network import AccessibilityNetwork, NetworkConfig
 from gatescope.stages import STAGE_VERSIONS
 
 FORMAT_VERSION = 1
+#: What is read from model.json, here and elsewhere.
+_ENTRIES: dict[str, type] = {"format_version": int, "run": str, "sha256": str, "network": dict}
 
 
 def save_weights(path: Path, weights: dict[str, torch.Tensor]) -> str:
@@ -61,7 +64,7 @@ def load_model(folder: Path | str) -> tuple[AccessibilityNetwork, dict[str, Any]
         If a file is missing, of another format version, or the weights are not those that `model.json` names.
     """
     folder = Path(folder)
-    meta = read_json(folder / "model.json")
+    meta = read_record(folder / "model.json", _ENTRIES, "train again")
     if meta.get("format_version") != FORMAT_VERSION:
         raise InputError(
             f"model format version {meta.get('format_version')}; this gatescope reads {FORMAT_VERSION}",
@@ -81,7 +84,12 @@ def load_model(folder: Path | str) -> tuple[AccessibilityNetwork, dict[str, Any]
         )
     config = read_section(NetworkConfig, meta["network"], f"{folder / 'model.json'}: network")
     network = AccessibilityNetwork(config)
-    network.load_state_dict(load_file(path))
+    try:
+        network.load_state_dict(load_file(path))
+    except (SafetensorError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        what = f"weights do not fit the network that model.json describes ({reason:.200})"
+        raise InputError(what, where=path, remedy="train again") from error
     return network.eval(), meta
 
 
@@ -93,4 +101,4 @@ def require_store(store: EncodedStore, meta: dict[str, Any], folder: Path | str)
     InputError
         If the content hash of `store` is not the one in `meta`, the `model.json` of `folder`.
     """
-    store.require(meta["store"], Path(folder) / "model.json")
+    store.require(str(meta.get("store", "?")), Path(folder) / "model.json")

@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from gatescope.errors import InputError
+from gatescope.files import NOT_AN_ARRAY
 from gatescope.genome.contigs import contig_file_stem
 
 #: Axis D of every trace: reading left to right, reading right to left.
@@ -124,8 +125,8 @@ class UnitStore:
                 remedy="run gatescope trace again",
             )
         try:
-            array = np.load(path, mmap_mode="r")
-        except (OSError, ValueError, EOFError) as error:
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
+        except NOT_AN_ARRAY as error:
             raise InputError(
                 f"not a readable array ({error})",
                 where=path,
