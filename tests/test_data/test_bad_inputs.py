@@ -536,7 +536,7 @@ BAD = {
     "peaks that are a folder": Bad(
         "preflight", lambda inputs: {"--peaks": [inputs.folder]}, ["inputs", "cannot be read"]
     ),
-    "peaks that are a BAM": Bad("preflight", rewrite("peaks", gzip.compress(b"BAM\x01\xff")), ["not a text"]),
+    "peaks that are a BAM": Bad("preflight", rewrite("peaks", gzip.compress(b"BAM\x01\xff")), ["narrowPeak"]),
     "peaks in fractions of bases": Bad(
         "preflight", rewrite("peaks", "chr1\t5.5\t90" + "\t1" * 7 + "\n"), ["line 1", "'5.5'"]
     ),
@@ -567,7 +567,7 @@ BAD = {
     "mapping quality that no read has": Bad("cuts", flags(min_mapq=[255]), ["min_mapq", "255"]),
     "mapping quality below 0": Bad("cuts", flags(min_mapq=[-1]), ["--min-mapq", "-1"]),
     "word for duplicates that is none": Bad("cuts", flags(duplicates=["drop"]), ["--duplicates", "'drop'"]),
-    "folds that are a list": Bad("preflight", flags(folds=["[1]"]), ["--folds", "JSON object"]),
+    "folds that are a list": Bad("preflight", flags(folds=["[1]"]), ["folds", "[1]"]),
     "no folds": Bad("preflight", flags(folds=["{}"]), ["folds", "no fold given"]),
     "fold that is a list": Bad("encode", flags(folds=['{"f1": ["chr1"]}']), ["folds.f1", "two lists"]),
     "fold of one contig as text": Bad(
@@ -589,7 +589,7 @@ BAD = {
         "train", store(lambda path: (path / "track.cuts.npy").unlink()), ["track.cuts.npy"]
     ),
     "store with a cut-off array": Bad(
-        "train", store(cut_off_array), ["track.cuts.npy", "not a readable array"]
+        "train", store(cut_off_array), ["track.cuts.npy", "1000 bytes where meta.json says"]
     ),
     "store whose description is a list": Bad(
         "train", store(lambda path: (path / "meta.json").write_text("[]")), ["meta.json", "encoded store"]
@@ -607,12 +607,12 @@ BAD = {
         "train", store(lambda path: (path / "regions.tsv").unlink()), ["regions.tsv"]
     ),
     "store whose regions are no table": Bad(
-        "train", store(lambda path: (path / "regions.tsv").write_text("x\ny\n")), ["regions.tsv", "no column"]
+        "train", store(lambda path: (path / "regions.tsv").write_text("x\ny\n")), ["regions.tsv", "SHA-256"]
     ),
     "store whose regions are no numbers": Bad(
         "train",
         store(lambda path: (path / "regions.tsv").write_text("chrom\tstart\nchr1\tx\n")),
-        ["regions.tsv", "not a table of regions"],
+        ["regions.tsv", "SHA-256"],
     ),
     "fold that the store lacks": Bad("train", store(lambda path: None, fold=["f9"]), ["'f9'", "f1"]),
 }

@@ -224,8 +224,8 @@ class CutSource:
         return min(file.fragment_share if isinstance(file, _Reads) else 0.0 for file in self._files)
 
     def finish(self) -> tuple[FileCounts, ...]:
-        """Return what was read from each file, once every contig was."""
-        return self._finished
+        """Return what was read from each file, once every contig, or every fragment, was."""
+        return self._finished or tuple(file.finish() for file in self._files)
 
 
 @contextmanager

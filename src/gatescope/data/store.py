@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from functools import cached_property
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -231,7 +232,14 @@ def _read_meta(folder: Path) -> dict[str, Any]:
     wrong = [key for key, is_as_written in _META_FORMS.items() if not is_as_written(meta[key])]
     if wrong:
         raise InputError(f"entry {wrong[0]} is {meta[wrong[0]]!r:.60}", where=path, remedy=_AGAIN)
+    if list(meta["starts"].items()) != list(_starts(meta["contigs"]).items()):
+        raise InputError("entry starts does not go with contigs", where=path, remedy=_AGAIN)
     return meta
+
+
+def _starts(lengths: Mapping[str, int]) -> dict[str, int]:
+    """Return where each contig begins in an array of all."""
+    return dict(zip(lengths, accumulate(lengths.values(), initial=0), strict=False))
 
 
 def _is_names(value: Any) -> bool:
@@ -254,6 +262,11 @@ def _is_folds(value: Any) -> bool:
 _META_FORMS: dict[str, Callable[[Any], bool]] = {
     "contigs": lambda value: isinstance(value, dict) and value != {} and all(map(_is_whole, value.values())),
     "tracks": lambda value: _is_names(value) and "cuts" in value,
+    "starts": lambda value: isinstance(value, dict),
+    "arrays": lambda value: (
+        isinstance(value, dict) and all(isinstance(each, dict) for each in value.values())
+    ),
+    "regions_sha256": lambda value: isinstance(value, str),
     "window_bp": _is_whole,
     "folds": _is_folds,
     "inputs": lambda value: (
