@@ -1,9 +1,11 @@
 """Fixtures that several test folders share."""
 
+import copy
 import logging
 import os
+import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -15,10 +17,17 @@ from gatescope.cli import main
 from tiny_data import TinyInputs, make_tiny_inputs
 
 
+@pytest.fixture(scope="session")
+def drawn_inputs(tmp_path_factory) -> TinyInputs:
+    """The good set of tiny inputs, drawn and written once; not to be changed."""
+    return make_tiny_inputs(tmp_path_factory.mktemp("drawn") / "inputs")
+
+
 @pytest.fixture
-def tiny_inputs(tmp_path) -> TinyInputs:
+def tiny_inputs(tmp_path, drawn_inputs) -> TinyInputs:
     """A good set of tiny inputs in a folder of its own."""
-    return make_tiny_inputs(tmp_path / "inputs")
+    shutil.copytree(drawn_inputs.folder, tmp_path / "inputs")
+    return copy.deepcopy(replace(drawn_inputs, folder=tmp_path / "inputs"))
 
 
 @pytest.fixture(scope="session")

@@ -99,13 +99,13 @@ def fuzz(tmp_path, good, numbers):
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_mutated_file_is_refused_or_read_as_it_was(tmp_path, good):
-    fuzz(tmp_path, good, range(60))
+    fuzz(tmp_path, good, range(40))
 
 
 @pytest.mark.acceptance
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_many_mutated_files(tmp_path, good):
-    fuzz(tmp_path, good, range(5_000))
+    fuzz(tmp_path, good, range(2_000))
 
 
 def rebuilt(good, change):
