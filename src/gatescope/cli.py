@@ -11,8 +11,8 @@ import errno
 import importlib
 import logging
 import os
-import signal
 import shutil
+import signal
 import sys
 import warnings
 from collections.abc import Sequence
