@@ -25,6 +25,7 @@ from gatescope.data.sampler import (
 )
 from gatescope.data.store import ContigArrays, EncodedStore, write_store
 from gatescope.errors import InputError
+from gatescope.genome.sequence import one_hot
 from tiny_store import LENGTHS, make_store
 
 SCHEMES = ("balanced", "whole_genome", "curriculum")
@@ -266,3 +267,12 @@ def test_copies_of_held_out_windows_are_not_scored_on_either_strand(store):
     assert changed > 5 and {place[2] for place in places} == {False, True}
     for before, after in zip(batches(store)[0][:3], masked[0][:3], strict=True):
         assert torch.equal(before, after)
+
+
+def test_windows_are_named_as_people_write_them(store):
+    drawn = batches(store)
+    for name, codes in zip(drawn.windows_of(3), drawn[3].one_hot, strict=True):
+        contig, span = name.split(":")
+        first, last = (int(part.replace(",", "")) for part in span.split("-"))
+        found = one_hot(np.asarray(store.codes(contig))[first - 1 : last])
+        assert any(np.array_equal(codes, turned) for turned in (found, found[::-1, ::-1]))

@@ -102,10 +102,20 @@ class TrainingBatches(_Windows):
         places = self.draws.draw(index)
         batch = self.cut(places)
         if self.copies:
-            names = list(self.store.lengths)
-            contigs = [names[rank] for rank in places.contigs]
-            hide_copies(batch.state.numpy(), contigs, places.starts, places.is_reverse, self.copies)
+            hide_copies(
+                batch.state.numpy(), self._contigs(places), places.starts, places.is_reverse, self.copies
+            )
         return batch
+
+    def windows_of(self, index: int) -> list[str]:
+        """Return where the windows of a batch lie, as people write it: contig:first-last, counted from 1."""
+        places = self.draws.draw(index)
+        pairs = zip(self._contigs(places), places.starts, strict=True)
+        return [f"{contig}:{start + 1:,}-{start + self.window_bp:,}" for contig, start in pairs]
+
+    def _contigs(self, places: Places) -> list[str]:
+        names = list(self.store.lengths)
+        return [names[rank] for rank in places.contigs]
 
 
 class TiledWindows(_Windows):

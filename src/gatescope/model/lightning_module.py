@@ -6,7 +6,8 @@ Public names: `TrainingModule`, `TrainingRecord`.
 import logging
 import math
 import time
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
 
 import lightning
 import numpy as np
@@ -24,6 +25,7 @@ log = logging.getLogger(__name__)
 
 _SCORE_BIN_BP = 200
 _FIRST_ESTIMATE_STEP = 10
+_MOST_SHOWN = 3
 
 
 class TrainingModule(lightning.LightningModule):
@@ -40,11 +42,12 @@ class TrainingModule(lightning.LightningModule):
         planned_steps: int,
         count_weight: float,
         seed: int,
+        windows_of: Callable[[int], Sequence[str]],
     ) -> None:
         super().__init__()
         self.network, self.run, self.seed = network, run, seed
         self.learning_rate, self.weight_decay, self.write_cost = learning_rate, weight_decay, write_cost
-        self.planned_steps, self.count_weight = planned_steps, count_weight
+        self.planned_steps, self.count_weight, self.windows_of = planned_steps, count_weight, windows_of
         self._valid: list[tuple[Tensor, Tensor, Tensor, Outputs]] = []
         self.scores: dict[str, float] = {}
 
@@ -74,10 +77,28 @@ class TrainingModule(lightning.LightningModule):
         self.network.tie()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return the loss; the dropout masks depend on (seed, step) alone."""
+        """Return the loss; the dropout masks depend on (seed, step) alone.
+
+        Raises
+        ------
+        InputError
+            If the loss is no number: the message names the batch and its windows.
+        """
         dropout = torch.Generator().manual_seed(self.seed * 1_000_003 + self.global_step)
         outputs = self._expect(batch, dropout)
-        return prediction_loss(outputs, batch, self.count_weight)
+        loss = prediction_loss(outputs, batch, self.count_weight)
+        if not torch.isfinite(loss):
+            windows = self.windows_of(
+                self.trainer.current_epoch * int(self.trainer.num_training_batches) + batch_idx
+            )
+            _refuse_divergence(
+                self.run,
+                self.trainer.current_epoch,
+                f"training loss at batch {batch_idx + 1}",
+                float(loss),
+                windows,
+            )
+        return loss
 
     def _expect(self, batch: Batch, dropout: torch.Generator | None = None) -> Outputs:
         """Return what is expected, the bias included: its track, if there is one, stands behind the inputs."""
@@ -105,7 +126,8 @@ class TrainingModule(lightning.LightningModule):
         self._valid.clear()
         labels = torch.cat(state)
         scores = {"valid_loss": float(sum(losses) / len(labels))}
-        _refuse_divergence(self.run, self.trainer.current_epoch, "validation", scores["valid_loss"])
+        if not math.isfinite(scores["valid_loss"]):
+            _refuse_divergence(self.run, self.trainer.current_epoch, "validation loss", scores["valid_loss"])
         if outputs[0].state_logit is not None:
             logits = torch.cat([o.state_logit for o in outputs])
             scored = labels != NOT_SCORED
@@ -120,14 +142,14 @@ class TrainingModule(lightning.LightningModule):
         self.log("valid_loss", scores["valid_loss"])
 
 
-def _refuse_divergence(run: str, epoch: int, kind: str, loss: float) -> None:
-    """Raise if the loss of an epoch, counted from 0, is no finite number."""
-    if not math.isfinite(loss):
-        raise InputError(
-            f"training diverged in epoch {epoch + 1}: its {kind} loss is {loss}",
-            where=run,
-            remedy="lower training: learning_rate",
-        )
+def _refuse_divergence(run: str, epoch: int, what: str, loss: float, windows: Sequence[str] = ()) -> NoReturn:
+    """Say that a loss in an epoch, counted from 0, is no finite number, and where its windows lie."""
+    shown = f" (windows {', '.join(windows[:_MOST_SHOWN])}{', ...' if len(windows) > _MOST_SHOWN else ''})"
+    raise InputError(
+        f"training diverged in epoch {epoch + 1}: its {what} is {loss}{shown if windows else ''}",
+        where=run,
+        remedy="lower training: learning_rate; if it is always the same window, look at its tracks",
+    )
 
 
 def _log_bins(values: Tensor) -> np.ndarray:
@@ -181,10 +203,6 @@ class TrainingRecord(lightning.Callback):
         if not self.rows and batch_idx + 1 == steps:
             epoch = (time.monotonic() - self._started) / steps * batches
             log.info("%s: about %.0f s per epoch, at most %d epochs", self.run, epoch, trainer.max_epochs)
-
-    def on_validation_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Stop before anything is scored if the training loss is no number."""
-        _refuse_divergence(self.run, trainer.current_epoch, "training", self._train_loss())
 
     def _train_loss(self) -> float:
         return float(torch.stack(self._losses).mean())

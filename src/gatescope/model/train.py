@@ -198,6 +198,7 @@ def _fit(
         planned_steps=plan.planned_batches,
         count_weight=plan.count_weight,
         seed=seed,
+        windows_of=train_batches.windows_of,
     )
     record = TrainingRecord(run, plan.patience)
     on_gpu = device.type == "cuda"
