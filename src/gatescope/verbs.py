@@ -4,13 +4,22 @@ Public names: `Verb`, `VERBS`, `LOG_HELP`.
 """
 
 import argparse
-import importlib
-import json
-import sys
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+
+from gatescope.flags import (
+    Flag,
+    PrintPlan,
+    file,
+    folder,
+    folds,
+    json_list,
+    length,
+    mapping,
+    named_paths,
+    number,
+    option,
+    whole_number,
+)
 
 
 @dataclass(frozen=True)
@@ -19,200 +28,80 @@ class Verb:
 
     module: str
     summary: str
-    options: tuple[tuple[str, dict[str, Any]], ...]
+    options: tuple[Flag, ...]
 
 
-def _json_object(text: str) -> dict[str, Any]:
-    """Parse a JSON object given on the command line."""
-    content = _parse_json(text)
-    if not isinstance(content, dict):
-        raise argparse.ArgumentTypeError(f'got {text!r}, wanted a JSON object such as {{"key": 1}}')
-    return content
-
-
-def _json_list(text: str) -> list[dict[str, Any]]:
-    """Parse a list of JSON objects given on the command line."""
-    content = _parse_json(text)
-    if not (isinstance(content, list) and all(isinstance(each, dict) for each in content)):
-        raise argparse.ArgumentTypeError(f'got {text!r}, wanted a JSON list such as [{{"key": 1}}]')
-    return content
-
-
-def _parse_json(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise argparse.ArgumentTypeError(f"not JSON: {text!r} ({error})") from error
-
-
-def _whole_number(least: int, most: float = float("inf")) -> Callable[[str], int]:
-    """Return a parser of whole numbers from `least` on, to `most`."""
-
-    def integer(text: str) -> int:
-        if (number := int(text)) < least:
-            raise argparse.ArgumentTypeError(f"{number} is less than {least}")
-        if number > most:
-            raise argparse.ArgumentTypeError(f"{number} is more than {most}")
-        return number
-
-    return integer
-
-
-def _named_path(text: str) -> tuple[str, Path]:
-    """Split NAME=PATH."""
-    name, equals, path = text.partition("=")
-    if not (name and equals and path):
-        raise argparse.ArgumentTypeError(f"got {text!r}, wanted NAME=PATH")
-    return name, Path(path)
-
-
-class _NamedPaths(argparse.Action):
-    """Collect NAME=PATH ... into ``{name: path}``, refusing a name given twice."""
-
-    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
-        named = dict(values)
-        if len(named) < len(values):
-            raise argparse.ArgumentError(self, "a name is given twice")
-        setattr(namespace, self.dest, named)
-
-
-def _fold(text: str) -> dict[str, Any] | int | Path:
-    """Read what says how the genome is split: JSON, a number, or the path of a file."""
-    if text.lstrip().startswith("{"):
-        return _json_object(text)
-    return int(text) if text.isdecimal() else Path(text)
-
-
-class _Folds(argparse.Action):
-    """Take one mapping, one number, or several paths."""
-
-    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
-        if len(values) > 1 and not all(isinstance(value, Path) for value in values):
-            raise argparse.ArgumentError(self, "several folds are given as one JSON object or as files")
-        setattr(namespace, self.dest, values if isinstance(values[0], Path) else values[0])
-
-
-class _Plan(argparse.Action):
-    """Print the memory plan and stop, as --help does."""
-
-    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
-        plan = importlib.import_module("gatescope.model.memory_plan")  # for this flag alone
-        sys.stdout.write("".join(f"{line}\n" for line in plan.plan_lines(values)))
-        parser.exit()
-
-
-def _length(text: str) -> float:
-    if not (bp := float(text)) > 0 or bp == float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} bp is no length")
-    return bp
-
-
-def _option(flag: str, help: str, **settings: Any) -> tuple[str, dict[str, Any]]:
-    """Describe one flag; it is required unless it has a default."""
-    settings.setdefault("required", "default" not in settings)
-    return flag, {"help": help, **settings}
-
-
-def _file(flag: str, help: str, **settings: Any) -> tuple[str, dict[str, Any]]:
-    return _option(flag, help, type=Path, metavar="FILE", **settings)
-
-
-def _folder(flag: str, help: str, **settings: Any) -> tuple[str, dict[str, Any]]:
-    return _option(flag, help, type=Path, metavar="DIR", **settings)
-
-
-def _number(
-    flag: str, help: str, kind: Callable[[str], float] = int, **settings: Any
-) -> tuple[str, dict[str, Any]]:
-    return _option(flag, help, type=kind, metavar="N", **settings)
-
-
-def _json(flag: str, help: str) -> tuple[str, dict[str, Any]]:
-    return _option(flag, help, type=_json_object, metavar="JSON")
-
-
-def _folds(help: str, **settings: Any) -> tuple[str, dict[str, Any]]:
-    return _option("--folds", help, type=_fold, action=_Folds, nargs="+", metavar="FOLDS", **settings)
-
-
-def _named_paths(flag: str, help: str) -> tuple[str, dict[str, Any]]:
-    # nargs="*" and "?": a rule may pass the flag with nothing behind it for an input that is not there
-    return _option(
-        flag, help, type=_named_path, action=_NamedPaths, nargs="*", default={}, metavar="NAME=PATH"
-    )
-
-
-_GENOME = _file("--genome", "FASTA, plain, gzip or bgzip, or .2bit")
-_ATAC = _file(
+_GENOME = file("--genome", "FASTA, plain, gzip or bgzip, or .2bit")
+_ATAC = file(
     "--atac",
     "BAM, CRAM, fragments (BED3 or 10x), tagAlign, BEDPE (plain or gzip) or a bigWig of cut counts; several are "
     "replicates whose cuts are added up",
     nargs="+",
 )
-_PEAKS = _file("--peaks", "accessible regions: narrowPeak or BED")
-_EXCLUSION_LIST = _file(
+_PEAKS = file("--peaks", "accessible regions: narrowPeak or BED")
+_EXCLUSION_LIST = file(
     "--exclusion-list", "regions that are not scored (BED); of several, the union", nargs="*", default=()
 )
-_INPUT_TRACKS = _named_paths("--tracks", "further bigWigs as input channels")
-_FOLDS = _folds(
+_INPUT_TRACKS = named_paths("--tracks", "further bigWigs as input channels")
+_FOLDS = folds(
     'JSON, {"NAME": {"test": [contig, ...], "valid": [contig, ...]}, ...}; a number of folds by contig; or files of '
     "one fold each, as ChromBPNet reads them"
 )
-_TN5_SHIFT = _option(
+_TN5_SHIFT = option(
     "--tn5-shift",
     "shift already in the ATAC file, such as +0/-0 or +4/-5; auto reads it from the data; one, or one for each file",
     nargs="+",
     metavar="+N/-N",
 )
-_EXCLUDE_CONTIGS = _option(
+_EXCLUDE_CONTIGS = option(
     "--exclude-contigs", "contigs to leave out", nargs="*", default=[], metavar="CONTIG"
 )
-_DUPLICATES = _option(
+_DUPLICATES = option(
     "--duplicates",
     "reads marked as duplicates and rows with the same ends; auto: the marked ones, else copies of fragments",
     choices=("auto", "keep", "remove"),
     default="auto",
 )
-_MIN_MAPQ = _number("--min-mapq", "least mapping quality of a read (BAM, CRAM)", _whole_number(0), default=30)
-_IMPROPER_PAIRS = _option(
+_MIN_MAPQ = number("--min-mapq", "least mapping quality of a read (BAM, CRAM)", whole_number(0), default=30)
+_IMPROPER_PAIRS = option(
     "--improper-pairs",
     "paired reads that are in no proper pair (BAM, CRAM, BEDPE)",
     choices=("remove", "keep"),
     default="remove",
 )
-_MAX_UNKNOWN_FRACTION = _number(
+_MAX_UNKNOWN_FRACTION = number(
     "--max-unknown-fraction",
     "largest share of unknown bases in a window; peaks and background windows with more are dropped",
     float,
     default=0.1,
 )
-_WINDOW_BP = _number("--window-bp", "length of a training window in bp")
-_STORE = _folder("--store", "encoded store made by `encode`")
-_MODEL = _folder("--model", "folder of a trained run")
-_TRACE = _folder("--trace", "folder written by `trace`")
-_SEED = _number("--seed", "seed of every random choice", _whole_number(0))
-_THREADS = _number("--threads", "CPU threads", _whole_number(1), default=1)
-_SETTINGS = _json("--settings", "this stage's section of the configuration")
-_OUTPUT_FILE = _file("--output", "file to write")
-_OUTPUT_FOLDER = _folder("--output", "folder to write")
-_SAMPLE = _option("--sample", "name of the sample", metavar="NAME")
-_RESULTS = _folder("--results", "results folder of the sample")
-_RUNS = _option("--runs", "names of the runs, such as sequence.f1.1", nargs="+", metavar="RUN")
+_WINDOW_BP = number("--window-bp", "length of a training window in bp")
+_STORE = folder("--store", "encoded store made by `encode`")
+_MODEL = folder("--model", "folder of a trained run")
+_TRACE = folder("--trace", "folder written by `trace`")
+_SEED = number("--seed", "seed of every random choice", whole_number(0))
+_THREADS = number("--threads", "CPU threads", whole_number(1), default=1)
+_SETTINGS = mapping("--settings", "this stage's section of the configuration")
+_OUTPUT_FILE = file("--output", "file to write")
+_OUTPUT_FOLDER = folder("--output", "folder to write")
+_SAMPLE = option("--sample", "name of the sample", metavar="NAME")
+_RESULTS = folder("--results", "results folder of the sample")
+_RUNS = option("--runs", "names of the runs, such as sequence.f1.1", nargs="+", metavar="RUN")
 
 _READ = (
-    _folder("--store", "encoded store made by `encode`", default=None),
-    _file("--fasta", "any sequences instead of a store, for a network that reads DNA alone", default=None),
+    folder("--store", "encoded store made by `encode`", default=None),
+    file("--fasta", "any sequences instead of a store, for a network that reads DNA alone", default=None),
 )
-_CONTIGS = _option("--contigs", "all, held-out, or names separated by commas", default="all")
-_UNIT = _option(
+_CONTIGS = option("--contigs", "all, held-out, or names separated by commas", default="all")
+_UNIT = option(
     "--unit",
     "or a unit by name, such as fwd:12; once for each direction",
     action="append",
     default=[],
     metavar="DIRECTION:UNIT",
 )
-_PIECE = _option("--piece", "do this for a share of the contigs and stop, such as 2-of-8", default="1-of-1")
-_LAYER = _number("--layer", "LSTM layer, from 1", default=1)
+_PIECE = option("--piece", "do this for a share of the contigs and stop, such as 2-of-8", default="1-of-1")
+_LAYER = number("--layer", "LSTM layer, from 1", default=1)
 
 LOG_HELP = "write progress here as well, and errors here instead: Snakemake shows the log of a failed job"
 
@@ -221,8 +110,8 @@ VERBS: dict[str, Verb] = {
         "gatescope.data.fetch",
         "download a file by its address, whole and checked",
         (
-            _option("--url", "http, https, or what an installed storage plugin of Snakemake reads"),
-            _option(
+            option("--url", "http, https, or what an installed storage plugin of Snakemake reads"),
+            option(
                 "--checksum",
                 "sha256=HEX or md5=HEX of the file, or of what a gzip file holds; or none",
                 default="none",
@@ -237,8 +126,8 @@ VERBS: dict[str, Verb] = {
         (
             _OUTPUT_FOLDER,
             _SEED,
-            _number("--contigs", "number of contigs", default=8),
-            _number("--contig-bp", "length of each contig in bp", default=300_000),
+            number("--contigs", "number of contigs", default=8),
+            number("--contig-bp", "length of each contig in bp", default=300_000),
         ),
     ),
     "preflight": Verb(
@@ -258,10 +147,10 @@ VERBS: dict[str, Verb] = {
             _EXCLUDE_CONTIGS,
             _WINDOW_BP,
             _MAX_UNKNOWN_FRACTION,
-            _option(
+            option(
                 "--runs",
                 "what will be trained, to predict the cost; an object for runs alike",
-                type=_json_list,
+                type=json_list,
                 default=({},),
                 metavar="JSON",
             ),
@@ -279,7 +168,7 @@ VERBS: dict[str, Verb] = {
             _MIN_MAPQ,
             _IMPROPER_PAIRS,
             _EXCLUDE_CONTIGS,
-            _option(
+            option(
                 "--replicates",
                 "keep: write the cuts of each file by itself as well, and how the files correlate",
                 choices=("merge", "keep"),
@@ -299,10 +188,10 @@ VERBS: dict[str, Verb] = {
             _MIN_MAPQ,
             _IMPROPER_PAIRS,
             _EXCLUDE_CONTIGS,
-            _file("--exclusion-list", "regions that are not given to MACS3 (BED)", nargs="*", default=()),
-            _named_paths("--tracks", "input tracks, whose contigs are checked before MACS3 runs"),
-            _folds("folds, whose contigs are checked before MACS3 runs", default=None),
-            _number("--q-value", "largest false discovery rate of a peak", float, default=0.01),
+            file("--exclusion-list", "regions that are not given to MACS3 (BED)", nargs="*", default=()),
+            named_paths("--tracks", "input tracks, whose contigs are checked before MACS3 runs"),
+            folds("folds, whose contigs are checked before MACS3 runs", default=None),
+            number("--q-value", "largest false discovery rate of a peak", float, default=0.01),
             _OUTPUT_FILE,
         ),
     ),
@@ -311,7 +200,7 @@ VERBS: dict[str, Verb] = {
         "model what Tn5 likes to cut, from background alone, and say how much of the signal that explains",
         (
             _GENOME,
-            _file("--cuts", "cut counts made by `cuts`"),
+            file("--cuts", "cut counts made by `cuts`"),
             _PEAKS,
             _EXCLUSION_LIST,
             _FOLDS,
@@ -324,22 +213,22 @@ VERBS: dict[str, Verb] = {
         "write what the network sees: base codes, tracks, state, regions, folds",
         (
             _GENOME,
-            _file("--cuts", "cut counts made by `cuts`"),
+            file("--cuts", "cut counts made by `cuts`"),
             _PEAKS,
             _EXCLUSION_LIST,
             _INPUT_TRACKS,
             _FOLDS,
             _EXCLUDE_CONTIGS,
             _WINDOW_BP,
-            _number("--background-ratio", "background windows per peak", float),
+            number("--background-ratio", "background windows per peak", float),
             _MAX_UNKNOWN_FRACTION,
-            _number(
+            number(
                 "--outlier-ratio",
                 "windows with more cuts than this many times the 99th percentile of peaks are dropped; 0 keeps all",
                 float,
                 default=2.0,
             ),
-            _option(
+            option(
                 "--near-duplicates",
                 "near-copies of held-out windows on training contigs: report them, have training pass over them, "
                 "or do not look",
@@ -348,14 +237,14 @@ VERBS: dict[str, Verb] = {
             ),
             _SEED,
             _PIECE,
-            _option(
+            option(
                 "--check",
                 "write nothing; look whether the store was made from these files, and is undamaged",
                 action="store_true",
                 default=False,
             ),
             _OUTPUT_FOLDER,
-            _folder(
+            folder(
                 "--reports",
                 "folder for regions_funnel.tsv and .svg (what was dropped, and why) and near_duplicates.tsv",
                 default=None,
@@ -366,29 +255,29 @@ VERBS: dict[str, Verb] = {
         "gatescope.model.train",
         "train one network, or make one of its twins",
         (
-            _option(
+            option(
                 "--plan",
                 "print which forget gate and bias a memory of these half-lives in bp needs, and stop",
-                action=_Plan,
-                type=_length,
+                action=PrintPlan,
+                type=length,
                 nargs="+",
                 default=argparse.SUPPRESS,
                 metavar="BP",
             ),
             _STORE,
-            _option("--run", "name of the run, such as sequence.f1.1", metavar="NAME"),
-            _json("--network", "inputs, targets and size of the network"),
-            _json("--training", "epochs, batch size, learning rate, ..."),
-            _option("--fold", "fold to train on", metavar="NAME"),
+            option("--run", "name of the run, such as sequence.f1.1", metavar="NAME"),
+            mapping("--network", "inputs, targets and size of the network"),
+            mapping("--training", "epochs, batch size, learning rate, ..."),
+            option("--fold", "fold to train on", metavar="NAME"),
             _SEED,
-            _option(
+            option(
                 "--twin",
                 "random: untrained; ablated: recurrence taken out",
                 choices=("none", "random", "ablated"),
                 default="none",
             ),
             _THREADS,
-            _number("--workers", "further processes that draw batches ahead", _whole_number(0), default=0),
+            number("--workers", "further processes that draw batches ahead", whole_number(0), default=0),
             _OUTPUT_FOLDER,
         ),
     ),
@@ -398,8 +287,8 @@ VERBS: dict[str, Verb] = {
         (
             _STORE,
             _MODEL,
-            _folder("--ablated", "folder of the twin without recurrence", default=None),
-            _named_paths("--predictors", "further predictions of the state to score"),
+            folder("--ablated", "folder of the twin without recurrence", default=None),
+            named_paths("--predictors", "further predictions of the state to score"),
             _SEED,
             _THREADS,
             _OUTPUT_FOLDER,
@@ -413,22 +302,20 @@ VERBS: dict[str, Verb] = {
             _MODEL,
             _OUTPUT_FOLDER,
             _CONTIGS,
-            _option("--tracks", "mean gate tracks, or none", choices=("mean", "none"), default="mean"),
-            _file(
+            option("--tracks", "mean gate tracks, or none", choices=("mean", "none"), default="mean"),
+            file(
                 "--units",
                 "units.tsv of `boundaries`: write its selected units instead",
                 nargs="?",
                 default=None,
             ),
             _UNIT,
-            _file(
-                "--slices", "BED of regions of which every gate of every unit is kept (.npz)", default=None
-            ),
+            file("--slices", "BED of regions of which every gate of every unit is kept (.npz)", default=None),
             _LAYER,
             _PIECE,
-            _number("--decimals", "decimals kept in the tracks, 1 to 7", _whole_number(1, 7), default=3),
-            _option("--dtype", "precision of the replay", choices=("float32", "float64"), default="float32"),
-            _option("--unknown-bases", "learned, freeze or decay(HALF_LIFE_BP)", default="learned"),
+            number("--decimals", "decimals kept in the tracks, 1 to 7", whole_number(1, 7), default=3),
+            option("--dtype", "precision of the replay", choices=("float32", "float64"), default="float32"),
+            option("--unknown-bases", "learned, freeze or decay(HALF_LIFE_BP)", default="learned"),
             _THREADS,
         ),
     ),
@@ -451,19 +338,19 @@ VERBS: dict[str, Verb] = {
         (
             _STORE,
             _MODEL,
-            _option(
+            option(
                 "--region",
                 "contig:first-last, counted from 1, commas allowed (chrIX:52,001-53,200), or auto: the called "
                 "peak with most cuts on the test contigs",
                 default="auto",
             ),
-            _number("--width-bp", "width of auto", default=1000),
-            _file("--units", "units.tsv of `boundaries`: show its selected units", default=None),
+            number("--width-bp", "width of auto", default=1000),
+            file("--units", "units.tsv of `boundaries`: show its selected units", default=None),
             _UNIT,
-            _file("--genes", "BED of genes to draw", nargs="?", default=None),
-            _option("--name", "name of the files", default="locus", metavar="NAME"),
-            _option("--dtype", "precision of the replay", choices=("float32", "float64"), default="float32"),
-            _option("--unknown-bases", "learned, freeze or decay(HALF_LIFE_BP)", default="learned"),
+            file("--genes", "BED of genes to draw", nargs="?", default=None),
+            option("--name", "name of the files", default="locus", metavar="NAME"),
+            option("--dtype", "precision of the replay", choices=("float32", "float64"), default="float32"),
+            option("--unknown-bases", "learned, freeze or decay(HALF_LIFE_BP)", default="learned"),
             _THREADS,
             _OUTPUT_FOLDER,
         ),
@@ -474,7 +361,7 @@ VERBS: dict[str, Verb] = {
         (
             _STORE,
             _TRACE,
-            _folder("--twin", "folder written by `trace` for the untrained twin"),
+            folder("--twin", "folder written by `trace` for the untrained twin"),
             _MODEL,
             _SETTINGS,
             _SEED,
@@ -484,7 +371,7 @@ VERBS: dict[str, Verb] = {
     "verdict": Verb(
         "gatescope.boundaries.verdict",
         "say what all runs together show",
-        (_file("--verdicts", "verdict.json of each run", nargs="+"), _OUTPUT_FILE),
+        (file("--verdicts", "verdict.json of each run", nargs="+"), _OUTPUT_FILE),
     ),
     "design": Verb(
         "gatescope.design.carrier",
@@ -504,7 +391,7 @@ VERBS: dict[str, Verb] = {
             _RESULTS,
             _GENOME,
             _RUNS,
-            _option(
+            option(
                 "--ucsc-genome",
                 "UCSC assembly such as sacCer3",
                 nargs="?",

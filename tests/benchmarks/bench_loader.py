@@ -26,7 +26,8 @@ from gatescope.data.sampler import Loader, TrainingBatches
 from gatescope.data.store import ContigArrays, EncodedStore, write_store
 from gatescope.data.windows import Windows
 from gatescope.model.loss import prediction_loss
-from gatescope.model.network import AccessibilityNetwork, NetworkConfig
+from gatescope.model.network import AccessibilityNetwork
+from gatescope.model.network_config import NetworkConfig
 from gatescope.model.runtime import prepare_torch
 
 _CONFIG = Path(__file__).parents[2] / "config"

@@ -16,7 +16,8 @@ import numpy as np
 import torch
 
 from gatescope.model.cells import cells_of
-from gatescope.model.network import AccessibilityNetwork, NetworkConfig
+from gatescope.model.network import AccessibilityNetwork
+from gatescope.model.network_config import NetworkConfig
 from gatescope.model.runtime import exact_arithmetic, prepare_torch
 from gatescope.trace.kernel import Tracer
 from gatescope.trace.sink import Sink

@@ -12,7 +12,8 @@ from gatescope.boundaries.boundaries import boundaries
 from gatescope.boundaries.measure import read_settings
 from gatescope.errors import InputError
 from gatescope.genome.sequence import one_hot
-from gatescope.model.network import AccessibilityNetwork, NetworkConfig
+from gatescope.model.network import AccessibilityNetwork
+from gatescope.model.network_config import NetworkConfig
 from gatescope.trace.replay import trace_windows
 
 SETTINGS = {

@@ -31,7 +31,7 @@ from gatescope.data.preflight import RunSize
 from gatescope.data.simulate import simulate
 from gatescope.errors import InputError
 from gatescope.genome.folds import name_folds
-from gatescope.model.network import NetworkConfig
+from gatescope.model.network_config import NetworkConfig
 from gatescope.model.train import Training, train
 from gatescope.samples import read_samples
 

@@ -5,7 +5,8 @@ import json
 import pytest
 import torch
 
-from gatescope.model.network import AccessibilityNetwork, NetworkConfig
+from gatescope.model.network import AccessibilityNetwork
+from gatescope.model.network_config import NetworkConfig
 from gatescope.model.persist import save_model
 from test_boundaries.gate_worlds import make_world
 from tiny_store import make_store

@@ -12,7 +12,8 @@ from gatescope.data.encode import encode
 from gatescope.data.preflight import preflight
 from gatescope.data.store import EncodedStore
 from gatescope.genome.contigs import contig_file_stem
-from gatescope.model.network import AccessibilityNetwork, NetworkConfig
+from gatescope.model.network import AccessibilityNetwork
+from gatescope.model.network_config import NetworkConfig
 from gatescope.model.persist import save_model
 from gatescope.trace.trace import trace
 from test_atac.atac_files import count_cuts, write_alignments, write_text

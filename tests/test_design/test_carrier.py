@@ -13,7 +13,8 @@ from gatescope.design import carrier
 from gatescope.design.carrier import design, list_words, measure_retention, predict_retention, settle
 from gatescope.errors import InputError
 from gatescope.genome.sequence import encode_bases, one_hot
-from gatescope.model.network import AccessibilityNetwork, NetworkConfig
+from gatescope.model.network import AccessibilityNetwork
+from gatescope.model.network_config import NetworkConfig
 from gatescope.model.persist import save_model
 from gatescope.trace.replay import trace_windows
 from oracles.lstm import sigmoid

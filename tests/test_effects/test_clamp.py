@@ -13,7 +13,8 @@ from gatescope.effects.clamp import (
     tabulate_states,
 )
 from gatescope.errors import InputError
-from gatescope.model.network import AccessibilityNetwork, NetworkConfig
+from gatescope.model.network import AccessibilityNetwork
+from gatescope.model.network_config import NetworkConfig
 from oracles.clamped_lstm import run_clamped
 
 HIDDEN, LENGTH = 4, 120

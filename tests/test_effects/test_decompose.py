@@ -7,7 +7,8 @@ import torch
 from gatescope.effects.clamp import GATES
 from gatescope.effects.decompose import decompose_logit, variance_shares
 from gatescope.errors import InputError
-from gatescope.model.network import AccessibilityNetwork, NetworkConfig
+from gatescope.model.network import AccessibilityNetwork
+from gatescope.model.network_config import NetworkConfig
 from gatescope.trace.certificate import ReplayError
 from gatescope.trace.replay import trace_windows
 

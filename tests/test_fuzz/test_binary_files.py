@@ -18,7 +18,8 @@ from gatescope.atac.cuts import open_cuts
 from gatescope.atac.ends import ReadFilter
 from gatescope.data.store import EncodedStore
 from gatescope.errors import InputError
-from gatescope.model.network import AccessibilityNetwork, NetworkConfig
+from gatescope.model.network import AccessibilityNetwork
+from gatescope.model.network_config import NetworkConfig
 from gatescope.model.persist import load_model, save_model
 from oracles import slow_readers as slow
 from test_atac.atac_files import draw, write_alignments, write_fasta

@@ -12,7 +12,8 @@ from gatescope.data.sampler import Batch, TiledWindows
 from gatescope.data.store import ContigArrays, EncodedStore, write_store
 from gatescope.errors import InputError
 from gatescope.model.lightning_module import TrainingModule
-from gatescope.model.network import AccessibilityNetwork, NetworkConfig, log_bias
+from gatescope.model.network import AccessibilityNetwork, log_bias
+from gatescope.model.network_config import NetworkConfig
 from gatescope.model.persist import load_model
 from gatescope.model.predict import predict_contig
 from gatescope.model.train import train

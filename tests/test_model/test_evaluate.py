@@ -16,7 +16,8 @@ from gatescope.errors import InputError
 from gatescope.model import baselines, evaluate
 from gatescope.model.comparison import compare_in_words, judge_recurrence
 from gatescope.model.metrics import Estimate
-from gatescope.model.network import AccessibilityNetwork, NetworkConfig
+from gatescope.model.network import AccessibilityNetwork
+from gatescope.model.network_config import NetworkConfig
 from gatescope.model.persist import save_model
 from gatescope.model.predict import ContigPrediction
 

@@ -8,7 +8,8 @@ import torch
 
 from gatescope.errors import InputError
 from gatescope.model.interchange import SequenceModel
-from gatescope.model.network import AccessibilityNetwork, NetworkConfig
+from gatescope.model.network import AccessibilityNetwork
+from gatescope.model.network_config import NetworkConfig
 from gatescope.model.persist import save_model
 
 LENGTH = 60

@@ -8,7 +8,8 @@ import torch
 from scipy.stats import kstest
 
 from gatescope.model.memory_plan import SPECTRA, forget_bias, half_life_spectrum, plan_lines
-from gatescope.model.network import AccessibilityNetwork, NetworkConfig
+from gatescope.model.network import AccessibilityNetwork
+from gatescope.model.network_config import NetworkConfig
 
 SHORT, LONG, UNITS = 20.0, 5000.0, 256
 

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from gatescope.errors import InputError
-from gatescope.model.network import AccessibilityNetwork, NetworkConfig, set_half_lives
+from gatescope.model.network import AccessibilityNetwork, set_half_lives
+from gatescope.model.network_config import NetworkConfig
 from gatescope.model.persist import load_model, save_model
 
 

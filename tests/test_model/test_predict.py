@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from gatescope.model import predict as module
-from gatescope.model.network import AccessibilityNetwork, NetworkConfig
+from gatescope.model.network import AccessibilityNetwork
+from gatescope.model.network_config import NetworkConfig
 from gatescope.model.predict import predict_contig
 from tiny_store import LENGTHS, make_store
 

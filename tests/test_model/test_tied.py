@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from gatescope.effects.decompose import decompose_logit
-from gatescope.model.network import AccessibilityNetwork, NetworkConfig
+from gatescope.model.network import AccessibilityNetwork
+from gatescope.model.network_config import NetworkConfig
 from gatescope.model.persist import load_model, save_model
 from gatescope.model.predict import predict_contig
 from gatescope.model.tied import TiedLSTM

@@ -13,7 +13,8 @@ import torch
 
 from gatescope.atac.bigwig import BigWigWriter, read_bigwig
 from gatescope.genome.contigs import contig_file_stem
-from gatescope.model.network import AccessibilityNetwork, NetworkConfig
+from gatescope.model.network import AccessibilityNetwork
+from gatescope.model.network_config import NetworkConfig
 from gatescope.model.persist import save_model
 from gatescope.trace import sinks, tracks
 from gatescope.trace import trace as stage

@@ -12,7 +12,8 @@ from matplotlib.text import Text
 from gatescope.data.store import ContigArrays, EncodedStore, write_store
 from gatescope.errors import InputError
 from gatescope.genome.sequence import one_hot
-from gatescope.model.network import AccessibilityNetwork, NetworkConfig
+from gatescope.model.network import AccessibilityNetwork
+from gatescope.model.network_config import NetworkConfig
 from gatescope.model.persist import load_model, save_model
 from gatescope.trace import locus as locus_module
 from gatescope.trace.certificate import ReplayError

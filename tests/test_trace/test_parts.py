@@ -10,7 +10,8 @@ import torch
 
 from gatescope.errors import InputError
 from gatescope.genome.sequence import one_hot
-from gatescope.model.network import AccessibilityNetwork, NetworkConfig
+from gatescope.model.network import AccessibilityNetwork
+from gatescope.model.network_config import NetworkConfig
 from gatescope.model.persist import load_model, save_model
 from gatescope.trace import trace as module
 from gatescope.trace.parts import trace_contig

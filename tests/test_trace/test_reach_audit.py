@@ -10,7 +10,8 @@ import torch
 
 from gatescope.errors import InputError
 from gatescope.genome.sequence import UNKNOWN
-from gatescope.model.network import AccessibilityNetwork, NetworkConfig
+from gatescope.model.network import AccessibilityNetwork
+from gatescope.model.network_config import NetworkConfig
 from gatescope.model.predict import read_features
 from gatescope.trace.reach_audit import audit_network
 

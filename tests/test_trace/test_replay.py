@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from gatescope.model.cells import LSTMCell, cells_of
-from gatescope.model.network import AccessibilityNetwork, NetworkConfig
+from gatescope.model.network import AccessibilityNetwork
+from gatescope.model.network_config import NetworkConfig
 from gatescope.trace import replay as replay_module
 from gatescope.trace.certificate import Certificate, ReplayError
 from gatescope.trace.replay import trace_cells, trace_lstm, trace_windows

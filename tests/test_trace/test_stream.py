@@ -6,7 +6,8 @@ import torch
 
 from gatescope.errors import InputError
 from gatescope.genome.sequence import one_hot, reverse_complement
-from gatescope.model.network import AccessibilityNetwork, NetworkConfig
+from gatescope.model.network import AccessibilityNetwork
+from gatescope.model.network_config import NetworkConfig
 from gatescope.trace.reading import Reading, UnknownBases
 from gatescope.trace.stream import ContigStream, Segments
 from oracles.lstm import run_lstm

@@ -12,7 +12,8 @@ from gatescope.atac.bigwig import read_bigwig
 from gatescope.errors import InputError
 from gatescope.genome.fasta import Genome
 from gatescope.genome.sequence import one_hot
-from gatescope.model.network import AccessibilityNetwork, NetworkConfig
+from gatescope.model.network import AccessibilityNetwork
+from gatescope.model.network_config import NetworkConfig
 from gatescope.model.persist import load_model, save_model
 from gatescope.trace import kernel as kernel_module
 from gatescope.trace import stream as stream_module

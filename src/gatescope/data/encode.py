@@ -26,7 +26,7 @@ from gatescope.data.inputs import (
 )
 from gatescope.data.landscape import Landscape, read_landscape, window_starts
 from gatescope.data.parts import Gaps, Parts
-from gatescope.data.selection import MAPPABILITY, WindowRules, choose_windows
+from gatescope.data.selection import MAPPABILITY, WindowRules, Windows, choose_windows
 from gatescope.data.store import FORMAT_VERSION, NOT_SCORED, ContigArrays, EncodedStore, write_store
 from gatescope.files import file_hash, write_table
 from gatescope.genome.contigs import WHOLE, share_of
@@ -99,7 +99,6 @@ def encode(
     reports : path, optional
         Folder for ``regions_funnel.tsv`` and ``.svg`` (what every filter dropped, and why) and
         ``near_duplicates.tsv``; nothing is written there without it.
-
     piece : str
         "2-of-8" encodes the second of eight shares of the contigs, about equally long, and stops there: the arrays rest
         beside `output` (``encoded.parts.*``). A call without it takes over what was made from the same files and
@@ -134,11 +133,7 @@ def encode(
         return parts.write(piece, share_of(land.lengths, piece, "encode: --piece"), read)
     mappability = next((source for source in sources if source.name == MAPPABILITY), None)
     windows = choose_windows(land, counts, mappability, rules, seed, peaks, funnel)
-    chosen = windows.regions.query("kind == 'peak'")
-    check_folds_have_peaks(splits, chosen, peaks)
-    copies = _find_copies(land, chosen, window_bp, splits) if near_duplicates != "skip" else None
-    if copies:
-        _record_copies(copies, land, splits, near_duplicates == "drop", funnel)
+    copies = _compare_folds(land, windows, rules, splits, near_duplicates, peaks, funnel)
     meta = {
         "stage_version": STAGE_VERSIONS["encode"],
         "window_bp": window_bp,
@@ -204,6 +199,25 @@ def _count_gaps(
         gap = scored + elsewhere
         why = f"bases without a value, stored as 0: {scored} declared to mean 0, {elsewhere} not scored"
         funnel.add(f"track {name}", total - gap, gap, why, of="bases")
+
+
+def _compare_folds(
+    land: Landscape,
+    windows: Windows,
+    rules: WindowRules,
+    folds: Mapping[str, Fold],
+    near_duplicates: str,
+    where: Path | str,
+    funnel: Funnel,
+) -> NearDuplicates | None:
+    """Check that each part of each fold has peaks, and look for what lies in two parts, unless told to skip it."""
+    peaks = windows.regions.query("kind == 'peak'")
+    check_folds_have_peaks(folds, peaks, where)
+    if near_duplicates == "skip":
+        return None
+    copies = _find_copies(land, peaks, rules.window_bp, folds)
+    _record_copies(copies, land, folds, near_duplicates == "drop", funnel)
+    return copies
 
 
 def _find_copies(

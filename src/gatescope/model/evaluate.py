@@ -40,7 +40,8 @@ from gatescope.model.metrics import (
     score_counts,
     score_state,
 )
-from gatescope.model.network import SEQUENCE, AccessibilityNetwork
+from gatescope.model.network import AccessibilityNetwork
+from gatescope.model.network_config import SEQUENCE
 from gatescope.model.persist import load_model, require_store
 from gatescope.model.predict import ContigPrediction, predict_contig
 from gatescope.model.runtime import prepare_torch

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from gatescope.errors import InputError
-from gatescope.model.network import TARGETS, AccessibilityNetwork
+from gatescope.model.network import AccessibilityNetwork
+from gatescope.model.network_config import TARGETS
 from gatescope.model.persist import load_model
 
 

@@ -27,7 +27,8 @@ from gatescope.files import write_table
 from gatescope.genome.folds import Fold
 from gatescope.model.card import write_card
 from gatescope.model.lightning_module import TrainingModule, TrainingRecord
-from gatescope.model.network import AccessibilityNetwork, NetworkConfig
+from gatescope.model.network import AccessibilityNetwork
+from gatescope.model.network_config import NetworkConfig
 from gatescope.model.persist import save_model
 from gatescope.model.resume import resuming
 from gatescope.model.runtime import prepare_torch
