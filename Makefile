@@ -13,7 +13,7 @@ demo: .venv/.installed-demo
 	.venv/bin/snakemake --workflow-profile workflow/profiles/default
 
 test: .venv/.installed-test
-	.venv/bin/pytest -m "not realdata and not browser and not interrupt and not interchange and not acceptance"
+	.venv/bin/pytest -n 2 --dist loadfile -m "not realdata and not browser and not interrupt and not interchange and not acceptance"
 
 acceptance: .venv/.installed-test
 	.venv/bin/pytest -m acceptance -s

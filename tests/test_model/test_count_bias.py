@@ -46,7 +46,9 @@ def make_network(config: NetworkConfig = CONFIG) -> AccessibilityNetwork:
 
 def make_module(network: AccessibilityNetwork) -> TrainingModule:
     options = {"learning_rate": 0.01, "weight_decay": 0.0, "write_cost": 0.0, "planned_steps": 10}
-    return TrainingModule(network, run="a.f1.1", count_weight=0.7, seed=1, **options)
+    return TrainingModule(
+        network, run="a.f1.1", count_weight=0.7, seed=1, windows_of=lambda index: [], **options
+    )
 
 
 def first_batch(store: EncodedStore, config: NetworkConfig = CONFIG) -> Batch:

@@ -184,7 +184,9 @@ def test_saved_and_loaded_networks_predict_the_same(tmp_path):
 def test_weights_of_another_training_are_refused(tmp_path):
     for seed in (1, 2):
         network = make(seed)
-        save_model(tmp_path / str(seed), network.config, network.state_dict(), network.state_dict(), {})
+        save_model(
+            tmp_path / str(seed), network.config, network.state_dict(), network.state_dict(), {"run": "a"}
+        )
     (tmp_path / "1/model.safetensors").write_bytes((tmp_path / "2/model.safetensors").read_bytes())
     with pytest.raises(InputError, match="two trainings"):
         load_model(tmp_path / "1")
