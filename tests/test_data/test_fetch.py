@@ -121,7 +121,7 @@ def test_a_killed_download_leaves_nothing_that_looks_whole(site, tmp_path):
 @pytest.mark.parametrize("name", ["genome.fa.gz", "genome.fa"])
 def test_packing_for_the_way_is_taken_off_but_the_file_stays_as_it_is_published(site, tmp_path, name):
     """Many servers call a .gz file `Content-Encoding: gzip`; its published checksum is that of the .gz."""
-    packed = gzip.compress(b">chr1\nACGT\n")
+    packed = gzip.compress(b">chr1\nACGT\n", mtime=0)
     site.files, site.ways = {name: packed}, {name: "encoded"}
     fetch(site.url(name), tmp_path / name)
     assert (tmp_path / name).read_bytes() == (packed if name.endswith(".gz") else b">chr1\nACGT\n")
@@ -130,13 +130,13 @@ def test_packing_for_the_way_is_taken_off_but_the_file_stays_as_it_is_published(
 def test_the_checksum_may_be_that_of_what_a_gzip_file_holds(site, tmp_path, monkeypatch):
     """Gzip files of the same content differ in their headers, so some publish the checksum of the content."""
     text = b">chr1\nACGT\n" * 1000
-    site.files = {"genome.fa.gz": gzip.compress(text)}
+    site.files = {"genome.fa.gz": gzip.compress(text, mtime=0)}
     digest = hashlib.sha256(text).hexdigest()
     remote = read_remote(f"{site.url('genome.fa.gz')}#sha256={digest}", "here")
     fetch(remote.url, tmp_path / remote.path, checksum=str(remote.checksum))
     monkeypatch.chdir(tmp_path)
     check_kept([remote])
-    site.files = {"genome.fa.gz": gzip.compress(text)[:-9]}
+    site.files = {"genome.fa.gz": gzip.compress(text, mtime=0)[:-9]}
     with pytest.raises(InputError, match=f"wanted sha256 {digest}"):
         fetch(remote.url, tmp_path / "other", checksum=str(remote.checksum))
 

@@ -89,16 +89,15 @@ def _take(file: pysam.BGZFile, n: int) -> bytes:
 
 def _record_starts(data: bytes) -> tuple[list[int], int]:
     """Return where each whole record begins, and where the last one ends."""
-    starts, at, last, sizes = [], 0, len(data) - 4, _SIZE.unpack_from
-    while at <= last:
-        (size,) = sizes(data, at)
-        after = at + 4 + size
-        if size < 32:
-            raise OSError(f"a record of {size} bytes")
-        if after > len(data):
+    starts, at, end, size_at = [], 0, len(data), _SIZE.unpack_from
+    while at <= end - _HEAD.itemsize:
+        after = at + 4 + size_at(data, at)[0]
+        if not at + _HEAD.itemsize <= after <= end:
             break
         starts.append(at)
         at = after
+    if at <= end - 4 and size_at(data, at)[0] < _HEAD.itemsize - 4:
+        raise OSError(f"a record of {size_at(data, at)[0]} bytes")
     return starts, at
 
 
