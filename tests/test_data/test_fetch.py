@@ -3,7 +3,6 @@
 import gzip
 import hashlib
 import json
-import os
 import re
 import signal
 import subprocess
@@ -11,6 +10,7 @@ import sys
 import time
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,7 +21,7 @@ from gatescope.errors import InputError
 from gatescope.remote import Remote, check_kept, find_remotes, read_remote, record_of
 from loopback import serving
 
-CONTENT = os.urandom(300_000)
+CONTENT = np.random.default_rng(0).bytes(300_000)
 SHA256, MD5 = hashlib.sha256(CONTENT).hexdigest(), hashlib.md5(CONTENT).hexdigest()
 
 
