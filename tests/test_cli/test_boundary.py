@@ -8,7 +8,7 @@ import warnings
 
 import pytest
 
-from gatescope import __version__, cli, verbs
+from gatescope import __version__, cli, flags, verbs
 from gatescope.errors import InputError
 
 HEAVY = ("torch", "lightning", "pandas", "numpy", "matplotlib", "snakemake")
@@ -38,8 +38,8 @@ def spoiled(path, kind):
 def run(monkeypatch, capsys):
     """Run `gatescope spoiled ...` in this process; return exit status, stdout and stderr."""
     options = (
-        verbs._file("--path", "a path", default="x.bed"),
-        verbs._option("--kind", "how to fail", default=""),
+        flags.file("--path", "a path", default="x.bed"),
+        flags.option("--kind", "how to fail", default=""),
     )
     monkeypatch.setitem(verbs.VERBS, "spoiled", verbs.Verb(__name__, "fail", options))
     root = logging.getLogger()
