@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pysam
+from numpy.lib.stride_tricks import sliding_window_view
 
 #: Columns of a table of reads; `end` is -1 without a CIGAR. Contigs are counted in the header's order, -1 is none.
 COLUMNS = ("flag", "contig", "start", "end", "mapq", "mate_start", "template_length")
@@ -27,7 +28,7 @@ _SIZE = struct.Struct("<i")
 _ON_REFERENCE = np.isin(np.arange(16), [0, 2, 3, 7, 8])  # M, D, N, =, X
 _ON_READ = np.isin(np.arange(16), [0, 1, 4, 7, 8])  # M, I, S, =, X
 _UNMAPPED = 0x4
-_BYTES_AT_ONCE = 1 << 24
+_BYTES_AT_ONCE = 1 << 22
 
 
 def bam_tables(path: Path | str) -> Iterator[np.ndarray]:
@@ -103,7 +104,7 @@ def _record_starts(data: bytes) -> tuple[list[int], int]:
 
 def _table(data: np.ndarray, starts: np.ndarray, n_contigs: int) -> np.ndarray:
     """Take the fields out of the records."""
-    head = data[starts[:, None] + np.arange(_HEAD.itemsize)].view(_HEAD)[:, 0]
+    head = sliding_window_view(data, _HEAD.itemsize)[starts].view(_HEAD)[:, 0]
     start, n_cigar = head["start"].astype(np.int64), head["n_cigar"]
     cigar = starts + _HEAD.itemsize + head["name_length"]
     n_bases = head["n_bases"].astype(np.int64)
@@ -131,7 +132,7 @@ def _covered_bp(data: np.ndarray, cigar: np.ndarray, n_cigar: np.ndarray) -> tup
     rows, number = np.flatnonzero(n_cigar), 0
     while rows.size:
         at = cigar[rows] + 4 * number
-        operations = data[at[:, None] + np.arange(4)].view("<u4")[:, 0]
+        operations = sliding_window_view(data, 4)[at].view("<u4")[:, 0]
         for covered, counts in ((on_reference, _ON_REFERENCE), (on_read, _ON_READ)):
             covered[rows] += np.where(counts[operations & 15], operations >> 4, 0)
         number += 1
