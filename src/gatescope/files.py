@@ -1,7 +1,7 @@
 """How does a file come to exist: whole, or not at all.
 
-Public names: `replacing_file`, `replacing_folder`, `file_hash`, `read_json`, `read_record`, `write_json`,
-`write_table`, `NOT_AN_ARRAY`.
+Public names: `replacing_file`, `replacing_folder`, `file_hash`, `fingerprint`, `read_json`, `read_record`,
+`write_json`, `write_table`, `NOT_AN_ARRAY`.
 """
 
 import glob
@@ -207,6 +207,11 @@ def _entry(record: Any, entry: str) -> list[Any]:
             return []
         record = record[name]
     return [record]
+
+
+def fingerprint(settings: Mapping[str, Any]) -> str:
+    """Return the SHA-256 (hexadecimal) of settings as JSON holds them, whatever the order of their keys."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
 def write_json(path: Path | str, content: Any) -> None:

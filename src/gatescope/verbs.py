@@ -69,6 +69,16 @@ _IMPROPER_PAIRS = option(
     choices=("remove", "keep"),
     default="remove",
 )
+#: Which reads of which files count: `preflight`, `cuts` and `peaks` ask alike.
+_COUNTED_READS = (
+    _ATAC,
+    _GENOME,
+    _TN5_SHIFT,
+    _DUPLICATES,
+    _MIN_MAPQ,
+    _IMPROPER_PAIRS,
+    _EXCLUDE_CONTIGS,
+)
 _MAX_UNKNOWN_FRACTION = number(
     "--max-unknown-fraction",
     "largest share of unknown bases in a window; peaks and background windows with more are dropped",
@@ -134,17 +144,11 @@ VERBS: dict[str, Verb] = {
         "gatescope.data.preflight",
         "check that all inputs fit together, before anything expensive",
         (
-            _GENOME,
-            _ATAC,
+            *_COUNTED_READS,
             _PEAKS,
             _EXCLUSION_LIST,
             _INPUT_TRACKS,
             _FOLDS,
-            _TN5_SHIFT,
-            _DUPLICATES,
-            _MIN_MAPQ,
-            _IMPROPER_PAIRS,
-            _EXCLUDE_CONTIGS,
             _WINDOW_BP,
             _MAX_UNKNOWN_FRACTION,
             option(
@@ -161,13 +165,7 @@ VERBS: dict[str, Verb] = {
         "gatescope.atac.cuts",
         "count Tn5 cuts at the centre of the duplication, 1 bp",
         (
-            _ATAC,
-            _GENOME,
-            _TN5_SHIFT,
-            _DUPLICATES,
-            _MIN_MAPQ,
-            _IMPROPER_PAIRS,
-            _EXCLUDE_CONTIGS,
+            *_COUNTED_READS,
             option(
                 "--replicates",
                 "keep: write the cuts of each file by itself as well, and how the files correlate",
@@ -181,13 +179,7 @@ VERBS: dict[str, Verb] = {
         "gatescope.atac.peaks",
         "call accessible regions with MACS3, where no peak file is there",
         (
-            _ATAC,
-            _GENOME,
-            _TN5_SHIFT,
-            _DUPLICATES,
-            _MIN_MAPQ,
-            _IMPROPER_PAIRS,
-            _EXCLUDE_CONTIGS,
+            *_COUNTED_READS,
             file("--exclusion-list", "regions that are not given to MACS3 (BED)", nargs="*", default=()),
             named_paths("--tracks", "input tracks, whose contigs are checked before MACS3 runs"),
             folds("folds, whose contigs are checked before MACS3 runs", default=None),

@@ -29,10 +29,8 @@ _SECONDARY, _QC_FAILED, _DUPLICATE, _SUPPLEMENTARY = 0x100, 0x200, 0x400, 0x800
 # All but names, bases, qualities and tags: the bases of the reference make no difference (htslib's sam_fields).
 _FIELDS_READ = 0x1FE
 _CRAM_END = b"\xe0EOF\x00"  # within the last container, CRAM specification 9
-_READS_AT_ONCE = 200_000
+_READS_AT_ONCE = 50_000
 _UNKNOWN, _EXCLUDED = -2, -1  # in place of a contig's index
-#: What pysam raises at a damaged file.
-_PYSAM_ERRORS = (OSError, ValueError, NotImplementedError)
 
 
 def read_alignments(
@@ -78,18 +76,15 @@ def read_alignments(
     """
     path = Path(path)
     _refuse_truncated_cram(path)
-    # without the reference, from which htslib would mend the header's lengths; a name in the header may be no text
-    with (
-        _reported(path, (UnicodeDecodeError,)),
-        _opened(path) as file,
-    ):
-        is_bam, codes = file.is_bam, _contig_codes(file, path, lengths, set(exclude_contigs), source)
-        names, limits = list(file.references), np.array(file.lengths, np.int64)
+    # without the reference, from which htslib would mend the header's lengths
+    with _opened(path) as file:
+        with _reported(path):  # a name may be no text
+            header = dict(zip(file.references, file.lengths, strict=True))
+        is_bam = file.is_bam
+    codes = _contig_codes(header, path, lengths, set(exclude_contigs), source)
+    names, limits = list(header), np.array(list(header.values()), np.int64)
     homeless = np.zeros(len(names), np.int64)
-    tables = (
-        bam_tables(path) if is_bam else _pysam_tables(path, dict(zip(names, limits.tolist(), strict=True)))
-    )
-    for table in _each(tables, path, (OSError,) if is_bam else _PYSAM_ERRORS):
+    for table in _bam_tables(path) if is_bam else _pysam_tables(path, header):
         yield _sort_out(table, codes, limits, keep, homeless, path, names)
     strangers = {names[index]: int(homeless[index]) for index in np.flatnonzero(homeless)}
     if strangers:
@@ -124,7 +119,7 @@ def _opened(path: Path, lengths: Mapping[str, int] | None = None) -> Iterator[py
     try:
         with ExitStack() as stack:
             fasta = stack.enter_context(blank_reference(lengths)) if options and lengths else None
-            with _reported(path, _PYSAM_ERRORS):
+            with _reported(path):
                 file = pysam.AlignmentFile(
                     str(path),
                     check_sq=False,
@@ -142,18 +137,22 @@ def _opened(path: Path, lengths: Mapping[str, int] | None = None) -> Iterator[py
 
 
 @contextmanager
-def _reported(path: Path, errors: tuple[type[Exception], ...]) -> Iterator[None]:
-    """Turn what reading a damaged file raises into one message."""
+def _reported(path: Path) -> Iterator[None]:
+    """Turn what pysam and htslib raise at a damaged file into one message; around their calls alone."""
     try:
         yield
-    except errors as error:
-        raise InputError(
-            f"alignments cannot be read ({' '.join(str(error).split())})",
-            where=path,
-            cause="a file that is truncated or damaged",
-            remedy="check it with `samtools quickcheck` and copy or make it again"
-            + (", or give it as BAM (samtools view -b)" if _is_cram(path) else ""),
-        ) from error
+    except (OSError, ValueError) as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> InputError:
+    return InputError(
+        f"alignments cannot be read ({' '.join(str(error).split())})",
+        where=path,
+        cause="a file that is truncated or damaged",
+        remedy="check it with `samtools quickcheck` and copy or make it again"
+        + (", or give it as BAM (samtools view -b)" if _is_cram(path) else ""),
+    )
 
 
 def _is_cram(path: Path) -> bool:
@@ -179,42 +178,41 @@ def _refuse_truncated_cram(path: Path) -> None:
 
 
 def _contig_codes(
-    file: pysam.AlignmentFile, path: Path, lengths: Mapping[str, int], excluded: set[str], source: str
+    header: Mapping[str, int], path: Path, lengths: Mapping[str, int], excluded: set[str], source: str
 ) -> np.ndarray:
     """Return the index in the genome of each contig of the header, the last entry for no contig."""
-    if not file.references:
+    if not header:
         raise InputError(
             "the header lists no contigs (no @SQ line)",
             where=path,
             cause="reads that are not aligned yet",
             remedy="align them to the genome, or restore the header (samtools reheader)",
         )
-    shared = [name for name in file.references if name in lengths]
+    shared = [name for name in header if name in lengths]
     if not shared:
-        refuse_unknown_contigs(
-            file.references, lengths, where=path, file=path, kind="alignments", source=source
-        )
+        refuse_unknown_contigs(header, lengths, where=path, file=path, kind="alignments", source=source)
     for name in shared:
-        length = file.get_reference_length(name)
+        length = header[name]
         if name not in excluded and length != lengths[name]:
             raise InputError(
                 f"{name} is {length} bp long in the header, in {source} {lengths[name]} bp",
                 where=path,
-                cause=assembly_clash(dict(zip(file.references, file.lengths, strict=True)), lengths),
+                cause=assembly_clash(header, lengths),
                 remedy="give the FASTA they were aligned to, or align them to this one",
             )
     index = {name: number for number, name in enumerate(lengths)}
-    codes = [_EXCLUDED if name in excluded else index.get(name, _UNKNOWN) for name in file.references]
+    codes = [_EXCLUDED if name in excluded else index.get(name, _UNKNOWN) for name in header]
     return np.array([*codes, _EXCLUDED])
 
 
-def _each(
-    tables: Iterator[np.ndarray], path: Path, errors: tuple[type[Exception], ...]
-) -> Iterator[np.ndarray]:
-    """Yield tables of reads; what goes wrong in making them is the file's fault, unlike what comes after."""
+def _bam_tables(path: Path) -> Iterator[np.ndarray]:
+    """Yield the `gatescope.atac.bam.COLUMNS` of the reads of a BAM."""
+    tables = bam_tables(path)
     while True:
-        with _reported(path, errors):
+        try:
             table = next(tables, None)
+        except OSError as error:
+            raise _damaged(path, error) from error
         if table is None:
             return
         yield table
@@ -236,10 +234,11 @@ def _pysam_tables(path: Path, lengths: Mapping[str, int]) -> Iterator[np.ndarray
             for read in file
         )
         while True:
-            table = np.fromiter(chain.from_iterable(islice(rows, _READS_AT_ONCE)), np.int64)
-            if not len(table):
+            with _reported(path):
+                fields = list(chain.from_iterable(islice(rows, _READS_AT_ONCE)))
+            if not fields:
                 return
-            yield table.reshape(-1, len(COLUMNS))
+            yield np.array(fields, np.int64).reshape(-1, len(COLUMNS))
 
 
 def _sort_out(

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from gatescope.atac.bias_figure import draw_bias
@@ -30,7 +29,14 @@ from gatescope.files import file_hash, write_json
 from gatescope.genome.contigs import kept_lengths
 from gatescope.genome.fasta import Genome
 from gatescope.genome.folds import read_folds
-from gatescope.genome.regions import ExclusionLists, list_exclusions, read_exclusion_lists, read_regions
+from gatescope.genome.regions import (
+    ExclusionLists,
+    cover,
+    list_exclusions,
+    read_exclusion_lists,
+    read_regions,
+    spans_by_contig,
+)
 from gatescope.genome.sequence import ALPHABET, UNKNOWN
 from gatescope.samples import BIAS_TRACK
 from gatescope.stages import STAGE_VERSIONS
@@ -67,15 +73,15 @@ class _Inputs:
     genome: Genome
     cuts: Path
     lengths: dict[str, int]
-    peaks: pd.DataFrame
-    excluded: pd.DataFrame
+    peaks: dict[str, NDArray[np.int64]]
+    excluded: dict[str, NDArray[np.int64]]
 
     def read(self, contig: str) -> _Contig:
         """Return bases, cuts and places of a contig."""
         codes, length = self.genome.codes(contig), self.lengths[contig]
-        scored = (codes != UNKNOWN) & ~_covered(self.excluded, contig, length)
-        in_peak = _covered(self.peaks, contig, length)
-        is_far = ~_covered(self.peaks, contig, length, MARGIN_BP)
+        scored = (codes != UNKNOWN) & ~cover(self.excluded, contig, length)
+        in_peak = cover(self.peaks, contig, length)
+        is_far = ~cover(self.peaks, contig, length, MARGIN_BP)
         places = {"background": scored & is_far, "peaks": scored & in_peak, "genome": scored}
         return _Contig(codes, read_bigwig(self.cuts, contig, missing=0.0), places)
 
@@ -183,15 +189,7 @@ def _open_inputs(
     check_bigwig_contigs(cuts, lengths, genome)
     regions = read_regions(peaks, lengths, Path(genome).name, exclude_contigs)
     excluded = read_exclusion_lists(exclusion_list, lengths, Path(genome).name, exclude_contigs)
-    return _Inputs(sequence, Path(cuts), lengths, regions, excluded)
-
-
-def _covered(regions: pd.DataFrame, contig: str, length: int, margin_bp: int = 0) -> NDArray[np.bool_]:
-    """Return True on the bases of regions, and within a margin of them; (L,)."""
-    mask = np.zeros(length, bool)
-    for start, end in regions.loc[regions["chrom"] == contig, ["start", "end"]].to_numpy():
-        mask[max(0, start - margin_bp) : end + margin_bp] = True
-    return mask
+    return _Inputs(sequence, Path(cuts), lengths, spans_by_contig(regions), spans_by_contig(excluded))
 
 
 def _choose_contigs(tallies: dict[str, PairTally], held_out: set[str]) -> _Fit:

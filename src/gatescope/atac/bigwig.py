@@ -27,6 +27,7 @@ from gatescope.genome.naming import rename_remedy
 
 _READ_BP = 10_000_000
 _PROBE_BP = 256
+_PIECE_BP = 1_000_000
 
 
 class BigWigWriter:
@@ -107,7 +108,13 @@ class BigWigWriter:
         ValueError
             Unknown contig, span off the contig, out of order, not one-dimensional, infinite values.
         """
-        stored = self._prepare(chrom, start, np.asarray(values))
+        values = np.asarray(values)
+        for first in range(0, len(values), _PIECE_BP) or (0,):
+            self._add(chrom, start + first, values[first : first + _PIECE_BP])
+
+    def _add(self, chrom: str, start: int, values: np.ndarray) -> None:
+        """Append one piece: copies of a whole contig would take more memory than the contig."""
+        stored = self._prepare(chrom, start, values)
         if self._sparse:
             positions = np.flatnonzero(stored)
             if positions.size:

@@ -40,7 +40,6 @@ log = logging.getLogger(__name__)
 
 #: Where cuts are counted, whatever the files carry: the centre of the duplication.
 _TARGET = Tn5Shift(4, -4)
-_CHUNK_BP = 1_000_000
 _ALIGNMENTS = ("BAM", "CRAM", "SAM")
 _WIDEST_NARROWED_BP = max(shift.narrowed_bp for shift in CONVENTIONS)
 Paths = Path | str | Sequence[Path | str]
@@ -374,8 +373,7 @@ def _write(source: CutSource, output: Path, tracks: ReplicateTracks | None = Non
     total = largest = 0
     with BigWigWriter(output, source.lengths, sparse=True) as writer:
         for chrom, counts in source.contigs(tracks):
-            for start in range(0, len(counts), _CHUNK_BP):
-                writer.add(chrom, start, counts[start : start + _CHUNK_BP])
+            writer.add(chrom, 0, counts)
             total += int(counts.sum(dtype=np.int64))
             largest = max(largest, int(counts.max()))
         files = source.finish()

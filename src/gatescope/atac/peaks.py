@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from gatescope.atac.bigwig import check_bigwig_contigs
 from gatescope.atac.cuts import CutSource, Paths, Shifts, open_cuts
@@ -22,7 +23,13 @@ from gatescope.files import replacing_file, write_json
 from gatescope.genome.contigs import kept_lengths
 from gatescope.genome.fasta import Genome
 from gatescope.genome.folds import read_folds
-from gatescope.genome.regions import ExclusionLists, merge_regions, read_exclusion_lists
+from gatescope.genome.regions import (
+    ExclusionLists,
+    cover,
+    merge_regions,
+    read_exclusion_lists,
+    spans_by_contig,
+)
 from gatescope.genome.sequence import UNKNOWN
 from gatescope.samples import GAPS_ARE_ZERO
 from gatescope.stages import STAGE_VERSIONS
@@ -124,7 +131,7 @@ def peaks(
         raise InputError(f"{q_value:g}, wanted a number between 0 and 1", where="q_value")
     macs3, sequence, keep = find_macs3(), Genome(genome), ReadFilter(duplicates, min_mapq, improper_pairs)
     lengths = kept_lengths(sequence.lengths, excluded)
-    off_limits = _by_contig(read_exclusion_lists(exclusion_list, lengths, sequence.path.name, excluded))
+    off_limits = spans_by_contig(read_exclusion_lists(exclusion_list, lengths, sequence.path.name, excluded))
     _check_the_rest(lengths, sequence, tracks, folds)
     genome_size = sum(_known_bp(sequence, chrom, off_limits) for chrom in lengths)
     with open_cuts(atac, genome, tn5_shift=tn5_shift, keep=keep, exclude_contigs=excluded) as source:
@@ -153,27 +160,12 @@ class _Given(NamedTuple):
     left_out: dict[str, int]
 
 
-class _Stretches(NamedTuple):
-    """Hold the excluded regions of one contig: sorted, apart from each other; (n,) integers each."""
-
-    starts: np.ndarray
-    ends: np.ndarray
-
-    def touch(self, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
-        """Tell which of (n,) rows share a base with a region; (n,) bool."""
-        after = np.searchsorted(self.ends, starts, side="right")  # the first region that ends after the start
-        return np.append(self.starts, np.iinfo(np.int64).max)[after] < ends
-
-
-_NOTHING = _Stretches(np.empty(0, np.int64), np.empty(0, np.int64))
-
-
-def _by_contig(regions: pd.DataFrame) -> dict[str, _Stretches]:
-    """Return regions that are apart from each other by contig."""
-    return {
-        str(chrom): _Stretches(rows["start"].to_numpy(), rows["end"].to_numpy())
-        for chrom, rows in regions.groupby("chrom")
-    }
+def _touch(spans: NDArray[np.int64] | None, starts: np.ndarray, ends: np.ndarray) -> NDArray[np.bool_]:
+    """Tell which of (n,) rows share a base with spans (m, 2) that are sorted and apart from each other; (n,)."""
+    if spans is None:
+        return np.zeros(len(starts), bool)
+    after = np.searchsorted(spans[:, 1], starts, side="right")  # the first span that ends after the start
+    return np.append(spans[:, 0], np.iinfo(np.int64).max)[after] < ends
 
 
 def _check_the_rest(
@@ -189,12 +181,10 @@ def _check_the_rest(
         check_bigwig_contigs(str(path).removesuffix(GAPS_ARE_ZERO), lengths, genome.path)
 
 
-def _known_bp(genome: Genome, chrom: str, off_limits: Mapping[str, _Stretches]) -> int:
+def _known_bp(genome: Genome, chrom: str, off_limits: Mapping[str, NDArray[np.int64]]) -> int:
     """Count the bases of a contig that are known and not excluded."""
-    is_known = genome.codes(chrom) != UNKNOWN
-    for start, end in zip(*off_limits.get(chrom, _NOTHING), strict=True):
-        is_known[start:end] = False
-    return int(np.count_nonzero(is_known))
+    codes = genome.codes(chrom)
+    return int(np.count_nonzero((codes != UNKNOWN) & ~cover(off_limits, chrom, codes.size)))
 
 
 def _choose_mode(source: CutSource) -> Mode:
@@ -209,7 +199,9 @@ def _choose_mode(source: CutSource) -> Mode:
     return "cuts"
 
 
-def _write_input(source: CutSource, mode: Mode, off_limits: Mapping[str, _Stretches], path: Path) -> _Given:
+def _write_input(
+    source: CutSource, mode: Mode, off_limits: Mapping[str, NDArray[np.int64]], path: Path
+) -> _Given:
     """Write what MACS3 reads, contigs as c0, c1, ...: it cuts off what follows `.fa` in a name, and sorts by name."""
     rows, left_out = 0, {"exclusion_list": 0, "no_length": 0}
     each_contig = _fragments(source) if mode == "fragments" else _cuts(source)
@@ -217,7 +209,7 @@ def _write_input(source: CutSource, mode: Mode, off_limits: Mapping[str, _Stretc
     with path.open("w") as file:
         for chrom, starts, ends in each_contig:
             is_long = ends > starts
-            is_off = off_limits.get(chrom, _NOTHING).touch(starts, ends) & is_long
+            is_off = _touch(off_limits.get(chrom), starts, ends) & is_long
             left_out["no_length"] += int(np.count_nonzero(~is_long))
             left_out["exclusion_list"] += int(np.count_nonzero(is_off))
             kept = pd.DataFrame({"chrom": codes[chrom], "start": starts, "end": ends})[is_long & ~is_off]

@@ -22,7 +22,6 @@ log = logging.getLogger(__name__)
 
 #: Bins in which replicates are compared, bp.
 _BINS_BP: tuple[int, ...] = (200, 1000)
-_CHUNK_BP = 1_000_000
 _TABLE = "concordance.tsv"
 _WRITTEN = (_TABLE, "*.bw", "*.bw.json")
 
@@ -68,8 +67,7 @@ class ReplicateTracks:
         """Write a contig: its (length,) cuts of each file, in order."""
         for number, (writer, own) in enumerate(zip(self._writers, counts, strict=True)):
             self._is_empty[number] &= not own.any()
-            for start in range(0, len(own), _CHUNK_BP):
-                writer.add(chrom, start, own[start : start + _CHUNK_BP])
+            writer.add(chrom, 0, own)
         self._concordance.add(counts)
 
     def refuse_empty(self) -> None:

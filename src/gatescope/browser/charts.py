@@ -1,6 +1,6 @@
 """What does the report draw? Learning curves and scores as SVG that can stand inside one page.
 
-Public names: `learning_curve`, `score_chart`, `as_svg`, `inline_svg`.
+Public names: `MODEL`, `learning_curve`, `score_chart`, `as_svg`, `inline_svg`.
 """
 
 import re
@@ -15,7 +15,8 @@ from matplotlib.figure import Figure
 from gatescope.errors import InputError
 from gatescope.figures import INK, MUTED, new_figure, save_figure
 
-_TRAIN, _VALID, _MODEL = "#8d99ae", "#1a1a2e", "#6a3d9a"
+#: The network under test, beside what it is compared with.
+MODEL = "#6a3d9a"
 
 
 class Score(NamedTuple):
@@ -43,12 +44,12 @@ def learning_curve(curve: pd.DataFrame, best_epoch: int, prefix: str) -> str:
     figure, axes = new_figure(width_in=6.4, height_in=2.6)
     axis = axes[0, 0]
     axis.plot(
-        curve["epoch"], curve["train_loss"], color=_TRAIN, marker="o", markersize=3, label="training contigs"
+        curve["epoch"], curve["train_loss"], color=MUTED, marker="o", markersize=3, label="training contigs"
     )
     axis.plot(
         curve["epoch"],
         curve["valid_loss"],
-        color=_VALID,
+        color=INK,
         marker="o",
         markersize=3,
         label="validation contigs",
@@ -77,7 +78,7 @@ def score_chart(scores: Sequence[Score], metric: str, base_rate: float | None, p
     figure, axes = new_figure(width_in=6.4, height_in=0.75 + 0.3 * len(ranked))
     axis = axes[0, 0]
     for row, score in enumerate(ranked):
-        colour = _MODEL if score.is_model else INK
+        colour = MODEL if score.is_model else INK
         axis.plot([score.low, score.high], [row, row], color=colour, linewidth=1.6, solid_capstyle="butt")
         axis.plot([score.value], [row], color=colour, marker="o", markersize=6 if score.is_model else 4.5)
         axis.annotate(

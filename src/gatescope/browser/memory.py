@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from gatescope.browser.charts import as_svg
+from gatescope.browser.charts import MODEL, as_svg
 from gatescope.browser.content import Table
 from gatescope.browser.evidence import RunEvidence
-from gatescope.figures import MUTED, new_figure
+from gatescope.figures import MUTED, REGION, new_figure
 from gatescope.model.memory_plan import half_life_spectrum
 
 #: Share of bases that counts as all of them; the first bases after a contig's end are never typical.
@@ -28,9 +28,9 @@ def memory_chart(run: RunEvidence, prefix: str) -> str:
     trained, untrained = run.units, run.untrained_units
     lines = (
         ("planned (biases before training)", _planned(run), {"color": MUTED, "linestyle": "--"}),
-        ("untrained, while reading", untrained["half_life_median_bp"], {"color": "#8d99ae"}),
-        ("trained, biases alone", trained["bias_half_life_bp"], {"color": "#b8860b"}),
-        ("trained, while reading", trained["half_life_median_bp"], {"color": "#6a3d9a", "linewidth": 2}),
+        ("untrained, while reading", untrained["half_life_median_bp"], {"color": MUTED}),
+        ("trained, biases alone", trained["bias_half_life_bp"], {"color": REGION}),
+        ("trained, while reading", trained["half_life_median_bp"], {"color": MODEL, "linewidth": 2}),
     )
     for label, half_lives, look in lines:
         ordered = np.sort(np.asarray(half_lives, float))

@@ -3,7 +3,7 @@
 A draft genome of thousands of contigs is still a handful of files, and windows of any contigs can be read in one go
 (`gatescope.data.windows`). Whoever writes or reads holds one contig in memory.
 
-Public names: `ContigArrays`, `GenomeArrays`, `write_arrays`.
+Public names: `ContigArrays`, `GenomeArrays`, `write_arrays`, `contig_starts`.
 """
 
 import hashlib
@@ -284,11 +284,16 @@ def write_arrays(folder: Path, contigs: Iterable[tuple[str, ContigArrays]]) -> d
         raise ValueError("some contigs lack a track that others have")
     return {
         "contigs": lengths,
-        "starts": dict(zip(lengths, accumulate(lengths.values(), initial=0), strict=False)),
+        "starts": contig_starts(lengths),
         "tracks": list(tracks),
         "arrays": {file.path.name: file.written for file in files.values()},
         "cuts_per_bp": cuts / total,
     }
+
+
+def contig_starts(lengths: Mapping[str, int]) -> dict[str, int]:
+    """Return where each contig begins in an array of all."""
+    return dict(zip(lengths, accumulate(lengths.values(), initial=0), strict=False))
 
 
 class _GrowingArray:

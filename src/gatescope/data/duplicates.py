@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from gatescope.genome.folds import Fold
+from gatescope.genome.regions import merge_regions
 from gatescope.genome.sequence import UNKNOWN
 
 log = logging.getLogger(__name__)
@@ -295,14 +296,10 @@ def _collect(
 
 
 def _merge(stretches: list[tuple[str, int, int]]) -> pd.DataFrame:
-    """Join stretches that overlap; those of a contig stand together, in the order given."""
-    merged: list[tuple[str, int, int]] = []
-    for chrom, start, end in stretches:
-        if merged and merged[-1][0] == chrom and start <= merged[-1][2]:
-            merged[-1] = chrom, min(start, merged[-1][1]), max(end, merged[-1][2])
-        else:
-            merged.append((chrom, start, end))
-    return pd.DataFrame(merged, columns=["chrom", "start", "end"])
+    """Join stretches that overlap or touch."""
+    table = pd.DataFrame(stretches, columns=["chrom", "start", "end"])
+    merged = merge_regions(table.assign(summit=table["start"], signal=np.nan))
+    return merged.loc[:, ["chrom", "start", "end"]]
 
 
 def _log_share(fold: str, checked: int, found: int) -> None:

@@ -20,10 +20,12 @@ from gatescope.genome.contigs import kept_lengths
 from gatescope.genome.fasta import Genome
 from gatescope.genome.regions import (
     ExclusionLists,
+    cover,
     is_overlapping,
     merge_regions,
     read_exclusion_lists,
     read_regions,
+    spans_by_contig,
 )
 from gatescope.genome.sequence import UNKNOWN, gc_fraction
 
@@ -58,20 +60,19 @@ class Landscape:
 
     def in_peak(self, contig: str) -> NDArray[np.bool_]:
         """Return True on the bases of merged peaks, shape (L,)."""
-        return _mask(self._peak_spans, contig, self.lengths[contig])
+        return cover(self._peak_spans, contig, self.lengths[contig])
 
     def in_excluded(self, contig: str) -> NDArray[np.bool_]:
         """Return True on the bases of the exclusion list, shape (L,)."""
-        return _mask(self._excluded_spans, contig, self.lengths[contig])
+        return cover(self._excluded_spans, contig, self.lengths[contig])
 
-    # a draft genome has thousands of contigs: the tables are not searched once for each
     @cached_property
     def _peak_spans(self) -> dict[str, NDArray[np.int64]]:
-        return _spans(self.peaks)
+        return spans_by_contig(self.peaks)
 
     @cached_property
     def _excluded_spans(self) -> dict[str, NDArray[np.int64]]:
-        return _spans(self.excluded)
+        return spans_by_contig(self.excluded)
 
 
 def read_landscape(
@@ -217,17 +218,3 @@ def _composition(
             window = codes[starts[row] : starts[row] + window_bp]
             unknown[row], gc[row] = (window == UNKNOWN).mean(), gc_fraction(window)
     return unknown, gc
-
-
-def _spans(regions: pd.DataFrame) -> dict[str, NDArray[np.int64]]:
-    """Return start and end of the regions of each contig that has any, (n, 2)."""
-    spans = regions[["start", "end"]].to_numpy(np.int64)
-    return {str(contig): spans[rows] for contig, rows in regions.groupby("chrom").indices.items()}
-
-
-def _mask(spans: Mapping[str, NDArray[np.int64]], contig: str, length: int) -> NDArray[np.bool_]:
-    """Return True on the bases of a contig's regions."""
-    mask = np.zeros(length, bool)
-    for start, end in spans.get(contig, ()):
-        mask[start:end] = True
-    return mask

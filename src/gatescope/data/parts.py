@@ -7,7 +7,6 @@ Public names: `Parts`, `Gaps`.
 """
 
 import glob
-import hashlib
 import json
 import logging
 import shutil
@@ -17,7 +16,7 @@ from typing import Any
 
 from gatescope.data.arrays import ContigArrays, GenomeArrays, write_arrays
 from gatescope.errors import InputError
-from gatescope.files import read_json, replacing_folder, write_json
+from gatescope.files import fingerprint, read_json, replacing_folder, write_json
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +43,7 @@ class Parts:
     def __init__(self, store: Path | str, made_from: Mapping[str, Any]) -> None:
         target = Path(store).resolve()
         self._made_from = json.loads(json.dumps(made_from))  # tuples become lists, as in the files
-        letters = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()[:8]
+        letters = fingerprint(made_from)[:8]
         self.folder = target.with_name(f"{target.name}.parts.{letters}")
 
     def write(self, piece: str, contigs: Iterable[str], read: Read) -> None:

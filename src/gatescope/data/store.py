@@ -4,20 +4,24 @@ Public names: `FORMAT_VERSION`, `NOT_SCORED`, `ContigArrays`, `EncodedStore`, `w
 specified in ``docs/formats.md``.
 """
 
-import hashlib
-import json
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from functools import cached_property
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from gatescope.data.arrays import ContigArrays, GenomeArrays, refuse_difference, require_file, write_arrays
+from gatescope.data.arrays import (
+    ContigArrays,
+    GenomeArrays,
+    contig_starts,
+    refuse_difference,
+    require_file,
+    write_arrays,
+)
 from gatescope.errors import InputError
-from gatescope.files import file_hash, read_json, replacing_folder, write_json, write_table
+from gatescope.files import file_hash, fingerprint, read_json, replacing_folder, write_json, write_table
 from gatescope.genome.folds import Fold
 
 FORMAT = "gatescope-encoded"
@@ -77,8 +81,7 @@ class EncodedStore(GenomeArrays):
         The hashes of inputs and arrays, the parameters, the filters and the stage version are in it.
         """
         inputs = {role: {"sha256": source["sha256"]} for role, source in self.meta["inputs"].items()}
-        content = json.dumps({**self.meta, "inputs": inputs}, sort_keys=True)
-        return hashlib.sha256(content.encode()).hexdigest()
+        return fingerprint({**self.meta, "inputs": inputs})
 
     def require(self, content_hash: str, where: Path | str) -> None:
         """Refuse to be read together with a model that was trained on another store.
@@ -232,14 +235,9 @@ def _read_meta(folder: Path) -> dict[str, Any]:
     wrong = [key for key, is_as_written in _META_FORMS.items() if not is_as_written(meta[key])]
     if wrong:
         raise InputError(f"entry {wrong[0]} is {meta[wrong[0]]!r:.60}", where=path, remedy=_AGAIN)
-    if list(meta["starts"].items()) != list(_starts(meta["contigs"]).items()):
+    if list(meta["starts"].items()) != list(contig_starts(meta["contigs"]).items()):
         raise InputError("entry starts does not go with contigs", where=path, remedy=_AGAIN)
     return meta
-
-
-def _starts(lengths: Mapping[str, int]) -> dict[str, int]:
-    """Return where each contig begins in an array of all."""
-    return dict(zip(lengths, accumulate(lengths.values(), initial=0), strict=False))
 
 
 def _is_names(value: Any) -> bool:

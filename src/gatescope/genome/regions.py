@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from bioframe.core import arrops
+from numpy.typing import NDArray
 
 from gatescope.errors import InputError
 from gatescope.genome.assemblies import assembly_with_room
@@ -316,6 +317,25 @@ def merge_regions(regions: pd.DataFrame) -> pd.DataFrame:
     summit = np.where(np.isnan(signal), (starts + ends) // 2, strongest["summit"].to_numpy())
     chroms = strongest["chrom"].to_numpy()
     return pd.DataFrame({"chrom": chroms, "start": starts, "end": ends, "summit": summit, "signal": signal})
+
+
+def spans_by_contig(regions: pd.DataFrame) -> dict[str, NDArray[np.int64]]:
+    """Return start and end of the regions of each contig that has any, (n, 2) in their order.
+
+    A draft genome has thousands of contigs: a table is not to be searched once for each.
+    """
+    spans = regions[["start", "end"]].to_numpy(np.int64)
+    return {str(contig): spans[rows] for contig, rows in regions.groupby("chrom").indices.items()}
+
+
+def cover(
+    spans: Mapping[str, NDArray[np.int64]], contig: str, length: int, margin_bp: int = 0
+) -> NDArray[np.bool_]:
+    """Return True on the bases of a contig's spans, and within a margin of them; (length,)."""
+    mask = np.zeros(length, bool)
+    for start, end in spans.get(contig, ()):
+        mask[max(0, start - margin_bp) : end + margin_bp] = True
+    return mask
 
 
 def is_overlapping(regions: pd.DataFrame, others: pd.DataFrame) -> np.ndarray:

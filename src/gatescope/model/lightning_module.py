@@ -88,9 +88,7 @@ class TrainingModule(lightning.LightningModule):
         outputs = self._expect(batch, dropout)
         loss = prediction_loss(outputs, batch, self.count_weight)
         if not torch.isfinite(loss):
-            windows = self.windows_of(
-                self.trainer.current_epoch * int(self.trainer.num_training_batches) + batch_idx
-            )
+            windows = self.windows_of(self.global_step)  # batches are numbered through, one a step
             _refuse_divergence(
                 self.run,
                 self.trainer.current_epoch,

@@ -5,7 +5,6 @@ Public names: `resuming`.
 
 import errno
 import fcntl
-import hashlib
 import json
 import logging
 import os
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from gatescope.errors import InputError
-from gatescope.files import read_json, write_json
+from gatescope.files import fingerprint, read_json, write_json
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +50,7 @@ def resuming(folder: Path, made_from: Mapping[str, Any]) -> Iterator[Path]:
     with _locked(rest / "lock", folder):
         # as JSON has it, so that tuples and lists are the same
         settings = json.loads(json.dumps(made_from, sort_keys=True))
-        own = rest / hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+        own = rest / fingerprint(settings)[:16]
         for other in sorted(rest.glob(f"*/{_MADE_FROM}")):
             if other.parent != own:
                 _say_set_aside(other, settings)

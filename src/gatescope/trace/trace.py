@@ -3,12 +3,11 @@
 Public names: `trace`.
 """
 
-import hashlib
 import json
 import logging
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ import torch
 
 from gatescope.data.store import EncodedStore
 from gatescope.errors import InputError
-from gatescope.files import replacing_folder, write_json, write_table
+from gatescope.files import fingerprint, replacing_folder, write_json, write_table
 from gatescope.genome.contigs import WHOLE, contig_file_stem, share_of
 from gatescope.genome.regions import read_regions
 from gatescope.model.cells import cells_of
@@ -130,7 +129,9 @@ def trace(
         )
         for contig in chosen
     ]
-    folder = output / f"parts.{_fingerprint({**job.made_from, 'tracks': has_tracks, 'units': shown})}"
+    # two traces of different things can share an output
+    made_from = {**job.made_from, "tracks": has_tracks, "units": shown}
+    folder = output / f"parts.{fingerprint(made_from)[:8]}"
     mine = set(share_of({contig: job.genome.lengths[contig] for contig in chosen}, piece, "trace: --piece"))
     parts = _trace_parts(job, [each for each in wanted if each.contig in mine], folder)
     if piece != WHOLE:
@@ -146,11 +147,6 @@ def trace(
         shutil.rmtree(part.folder)
     with suppress(OSError):  # parts of other contigs, which somebody else is tracing
         folder.rmdir()
-
-
-def _fingerprint(made_from: Mapping[str, Any]) -> str:
-    """Return eight letters of their own for everything that a trace is made from: two of them can share a folder."""
-    return hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()[:8]
 
 
 @dataclass(frozen=True)
