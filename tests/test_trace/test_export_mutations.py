@@ -258,7 +258,7 @@ def horizons(**wrong):
 
 
 #: All traces share one folder for their parts, whatever they are made from.
-ANY_FOLDER = value(stage, "_fingerprint", lambda made_from: "any")
+ANY_FOLDER = value(stage, "fingerprint", lambda made_from: "any")
 
 
 def made_from_all_but(key):
