@@ -197,7 +197,6 @@ def _write_model(folder: Path, run: str, targets: tuple[str, ...], rng: np.rando
         "run": run,
         "twin": "none",
         "seed": 1,
-        "threads": 2,
         "fold": {"name": "f1", "test": ["ctgA"], "valid": ["ctgB"]},
         "training": {"epochs": 5, "windows_per_epoch": 64, "batch_size": 8, "learning_rate": 0.003},
         "store": "d" * 64,

@@ -13,7 +13,7 @@ STAGE_VERSIONS: dict[str, int] = {
     "peaks": 1,
     "bias": 1,
     "encode": 4,
-    "train": 5,
+    "train": 6,
     "evaluate": 3,
     "trace": 4,
     "audit": 1,

@@ -42,7 +42,9 @@ def store(tmp_path_factory):
     return make_store(tmp_path_factory.mktemp("data") / "store").path
 
 
-def run(store, output, *, twin="none", seed=1, network=NETWORK, training=TRAINING, fold="f1", workers=0):
+def run(
+    store, output, *, twin="none", seed=1, network=NETWORK, training=TRAINING, fold="f1", workers=0, threads=1
+):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Lightning's own use of deprecated torch names
         train(
@@ -55,6 +57,7 @@ def run(store, output, *, twin="none", seed=1, network=NETWORK, training=TRAININ
             seed=seed,
             twin=twin,
             workers=workers,
+            threads=threads,
         )
     return {name: (output / name).read_bytes() for name in FILES}
 
@@ -64,6 +67,38 @@ def test_same_seed_same_bytes_and_nothing_private_is_left(store, tmp_path):
     assert first == second
     assert sorted(p.name for p in (tmp_path / "a").iterdir()) == sorted(FILES)
     assert run(store, tmp_path / "c", seed=2)["model.safetensors"] != first["model.safetensors"]
+
+
+@pytest.mark.parametrize("twin", ["none", "ablated"])
+def test_the_number_of_threads_decides_nothing(store, tmp_path, twin):
+    training = {**TRAINING, "epochs": 1}
+    one = run(store, tmp_path / "one", twin=twin, training=training)
+    assert run(store, tmp_path / "two", twin=twin, training=training, threads=2) == one
+
+
+def test_bfloat16_is_used_where_the_hardware_has_it(store, tmp_path, monkeypatch, caplog):
+    full = {**TRAINING, "epochs": 1}
+    half = {**full, "precision": "bfloat16"}
+    monkeypatch.setattr(module, "has_bfloat16", lambda device: True)
+    wanted = run(store, tmp_path / "full", training=full)
+    run(store, tmp_path / "half", training=half)
+    wanted, meta = load_file(tmp_path / "full/last.safetensors"), load_model(tmp_path / "half")[1]
+    found = load_file(tmp_path / "half/last.safetensors")
+    apart = max(float((found[name] - wanted[name]).abs().max()) for name in wanted)
+    assert 0 < apart < 0.05  # four steps of Adam at most
+    assert meta["precision"] == "bfloat16"
+    assert {tensor.dtype for tensor in found.values()} == {
+        torch.float32,
+        torch.int64,
+    }  # BatchNorm counts its batches
+    assert "has no bfloat16" not in caplog.text
+    monkeypatch.setattr(module, "has_bfloat16", lambda device: False)
+    run(store, tmp_path / "none", training=half)
+    assert (tmp_path / "none/model.safetensors").read_bytes() == (
+        tmp_path / "full/model.safetensors"
+    ).read_bytes()
+    assert load_model(tmp_path / "none")[1]["precision"] == "float32"
+    assert "this hardware has no bfloat16; it is trained in float32" in caplog.text
 
 
 @pytest.mark.parametrize(("epoch", "workers"), [(0, 0), (1, 0), (2, 0), (1, 2)])

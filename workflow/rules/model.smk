@@ -18,7 +18,8 @@ rule train:
         "benchmarks/train/{sample}.{network}.tsv"
     conda:
         "../../envs/gatescope.yaml"
-    threads: 1
+    # one for each direction of the network; the result does not depend on them
+    threads: 2
     resources:
         mem_mb=4000,
         runtime=240,

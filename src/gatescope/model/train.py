@@ -9,7 +9,7 @@ import warnings
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lightning
 import numpy as np
@@ -31,7 +31,7 @@ from gatescope.model.network import AccessibilityNetwork
 from gatescope.model.network_config import NetworkConfig
 from gatescope.model.persist import save_model
 from gatescope.model.resume import resuming
-from gatescope.model.runtime import prepare_torch
+from gatescope.model.runtime import has_bfloat16, prepare_torch
 
 log = logging.getLogger(__name__)
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its tips are not about this run
@@ -39,6 +39,8 @@ logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its tips are
 CARD = "model_card.md"
 TWINS = ("none", "random", "ablated")
 DEVICES = ("auto", "cpu", "cuda")
+#: What a training step computes in, as Lightning calls it.
+PRECISIONS: dict[str, Literal["32-true", "bf16-mixed"]] = {"float32": "32-true", "bfloat16": "bf16-mixed"}
 _SMALLEST = {
     "epochs": 1,
     "windows_per_epoch": 1,
@@ -65,6 +67,7 @@ class Training:
     patience: int = 5
     sampling: Sampling = field(default_factory=Sampling)
     device: str = "auto"
+    precision: str = "float32"
 
     def __post_init__(self) -> None:
         for name, smallest in _SMALLEST.items():
@@ -75,8 +78,11 @@ class Training:
         for name in _ABOVE_ZERO:
             if getattr(self, name) <= 0:
                 raise InputError(f"{getattr(self, name)}; wanted more than 0", where=f"training: {name}")
-        if self.device not in DEVICES:
-            raise InputError(f"{self.device!r}; wanted one of {', '.join(DEVICES)}", where="training: device")
+        for name, choices in {"device": DEVICES, "precision": tuple(PRECISIONS)}.items():
+            if getattr(self, name) not in choices:
+                raise InputError(
+                    f"{getattr(self, name)!r}; wanted one of {', '.join(choices)}", where=f"training: {name}"
+                )
 
     @property
     def batches_per_epoch(self) -> int:
@@ -124,7 +130,7 @@ def train(
     twin : {"none", "random", "ablated"}
         "random" writes the untrained network; "ablated" trains one without recurrence.
     threads : int
-        CPU threads; part of what fixes the bytes.
+        CPU threads: with two, the directions of the network run side by side. The bytes are the same.
     workers : int
         Processes that draw training batches ahead; the result does not depend on them.
 
@@ -142,17 +148,20 @@ def train(
     plan = read_section(Training, training, "training")
     data, folder = EncodedStore(store), Path(output)
     data.verify()  # a damaged copy would train without complaint
-    device = prepare_torch(threads, plan.device)
+    device = prepare_torch(threads, plan.device, directions=True)
     net = AccessibilityNetwork(config, torch.Generator().manual_seed(seed))
     net.set_base_rates(*_base_rates(data, _training_contigs(data, data.fold(fold))))
-    log.info("%s: %s parameters, reads %s, predicts %s, device %s", run,
+    precision = _precision(plan, device)
+    log.info("%s: %s parameters, reads %s, predicts %s, device %s, %s", run,
              f"{net.free_parameters:,}", " + ".join(config.inputs), " and ".join(config.targets),
-             device)  # fmt: skip
+             device, precision)  # fmt: skip
+    if precision != plan.precision:
+        log.warning("%s: this hardware has no %s; it is trained in %s", run, plan.precision, precision)
     meta = {
         "run": run,
         "twin": twin,
         "seed": seed,
-        "threads": threads,
+        "precision": precision,
         "fold": {"name": fold, **data.fold(fold).parts()},
         "training": asdict(plan),
         "store": data.content_hash,
@@ -203,7 +212,7 @@ def _fit(
     )
     record = TrainingRecord(run, plan.patience)
     on_gpu = device.type == "cuda"
-    trainer = _trainer(plan, record, resume, "gpu" if on_gpu else "cpu")
+    trainer = _trainer(plan, record, resume, device)
     with warnings.catch_warnings():
         # One process loads faster than it trains, and the checkpoint folder is there when a run resumes.
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
@@ -223,15 +232,16 @@ def _fit(
     return record, _network_weights(resume / "best.ckpt"), _network_weights(resume / "last.ckpt")
 
 
-def _trainer(plan: Training, record: TrainingRecord, resume: Path, accelerator: str) -> lightning.Trainer:
+def _trainer(plan: Training, record: TrainingRecord, resume: Path, device: torch.device) -> lightning.Trainer:
     # The order matters: `last` must be written after `best` has seen the epoch, or a kill in between loses it.
     best = ModelCheckpoint(
         dirpath=resume, filename="best", monitor="valid_loss", enable_version_counter=False
     )
     last = ModelCheckpoint(dirpath=resume, filename="last", every_n_epochs=1, enable_version_counter=False)
     return lightning.Trainer(
-        accelerator=accelerator,
+        accelerator="gpu" if device.type == "cuda" else "cpu",
         devices=1,
+        precision=PRECISIONS[_precision(plan, device)],
         max_epochs=plan.epochs,
         gradient_clip_val=plan.gradient_clip,
         callbacks=[record, EarlyStopping("valid_loss", patience=plan.patience), best, last],
@@ -242,6 +252,11 @@ def _trainer(plan: Training, record: TrainingRecord, resume: Path, accelerator: 
         num_sanity_val_steps=0,
         default_root_dir=resume,
     )
+
+
+def _precision(plan: Training, device: torch.device) -> str:
+    """Return what to compute in: bfloat16 only where it is asked for and the hardware has it."""
+    return plan.precision if plan.precision == "float32" or has_bfloat16(device) else "float32"
 
 
 def _datasets(
