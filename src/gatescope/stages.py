@@ -14,7 +14,7 @@ STAGE_VERSIONS: dict[str, int] = {
     "bias": 1,
     "encode": 4,
     "train": 6,
-    "evaluate": 3,
+    "evaluate": 4,
     "trace": 4,
     "audit": 1,
     "locus": 1,

@@ -238,6 +238,48 @@ def test_gc_and_kmer_do_not_depend_on_the_model(world):
     pd.testing.assert_frame_equal(first.loc[["gc", "kmer"]], second.loc[["gc", "kmer"]])
 
 
+# the bins
+
+
+def in_bins(world, contig, values):
+    """Sum and mean over the scored bases of each whole 200-bp bin, base by base."""
+    state = world.arrays[contig].state
+    for start in range(0, LENGTHS[contig] // 200 * 200, 200):
+        inside = [k for k in range(start, start + 200) if state[k] != 255]
+        yield sum(values[k] for k in inside), sum(values[k] for k in inside) / len(inside)
+
+
+def test_the_file_of_bins_equals_a_loop_over_bases(world):
+    world.add("model", world.noisy)
+    world.add("ablated", lambda c: world.noisy(c, sigma=2)._replace(cuts=None), targets=("cuts", "state"))
+    path = write_predictor(world.folder / "oracle.bw", oracle_values(world))
+    world.run(ablated=world.folder / "ablated", predictors={"oracle": path})
+    with np.load(world.folder / "out/bins.npz") as found:
+        bins = dict(found)
+    columns = ["contig", "start", "block", "cuts", "label"]
+    state = [f"state.{name}" for name in ("model", "ablated", "gc", "kmer", "oracle")]
+    assert set(bins) == {*columns, *state, "log_cuts.model", "log_cuts.kmer"}
+    assert {name: bins[name].dtype.str for name in columns[1:]} == {
+        "start": "<i8", "block": "<i8", "cuts": "<f8", "label": "|b1",
+    }  # fmt: skip
+    assert all(bins[name].dtype == np.float32 for name in set(bins) - set(columns))
+    n_of = {"c2": 9_050 // 200, "c4": 8_000 // 200}
+    assert bins["contig"].tolist() == [c for c, n in n_of.items() for _ in range(n)]
+    assert bins["start"].tolist() == [200 * k for n in n_of.values() for k in range(n)]
+    assert (bins["block"] == bins["start"] // 1_000).all()  # the fixture's blocks
+    expected = {name: [] for name in ("cuts", "label", "log_cuts.model", "state.model", "state.ablated")}
+    for contig in n_of:
+        arrays, noisy = world.arrays[contig], world.noisy(contig)
+        expected["cuts"] += [total for total, _ in in_bins(world, contig, arrays.tracks["cuts"])]
+        expected["label"] += [mean >= 0.5 for _, mean in in_bins(world, contig, arrays.state == 1)]
+        expected["log_cuts.model"] += [np.log1p(total) for total, _ in in_bins(world, contig, noisy.cuts)]
+        expected["state.model"] += [mean for _, mean in in_bins(world, contig, noisy.state)]
+        twin = world.noisy(contig, sigma=2).state
+        expected["state.ablated"] += [mean for _, mean in in_bins(world, contig, twin)]
+    for name, values in expected.items():
+        np.testing.assert_allclose(bins[name], values, rtol=1e-5, err_msg=name)
+
+
 # recurrence and words
 
 
@@ -358,6 +400,7 @@ def test_same_inputs_same_bytes(world):
         world.run(name, ablated=world.folder / "ablated")
     files = sorted(path.name for path in (world.folder / "one").iterdir())
     assert files == [
+        "bins.npz",
         "evaluation.json",
         "evaluation.tsv",
         "predicted_cuts.bw",

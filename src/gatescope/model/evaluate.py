@@ -21,7 +21,16 @@ from gatescope.errors import InputError
 from gatescope.files import write_json, write_table
 from gatescope.genome.folds import Fold
 from gatescope.genome.sequence import UNKNOWN
-from gatescope.model.baselines import FLANK_BP, KMER, fit_kmer_boosting, gc_of_bins
+from gatescope.model.baselines import FLANK_BP, KMER, KmerBoosting, fit_kmer_boosting
+from gatescope.model.binned import (
+    BinPrediction,
+    bias_in_bins,
+    boosting_in_bins,
+    gc_in_bins,
+    network_in_bins,
+    track_in_bins,
+    write_bins,
+)
 from gatescope.model.comparison import (
     BIN_BP,
     Scores,
@@ -35,6 +44,7 @@ from gatescope.model.metrics import (
     METRICS,
     MISSING,
     Bins,
+    Estimate,
     cut_bins,
     draw_blocks,
     score_counts,
@@ -98,7 +108,7 @@ def evaluate(
 
     Where the store holds the track of Tn5's sequence preference, that is scored as well, as a control.
 
-    Writes `evaluation.tsv`, `evaluation.json`, and for validation and test contigs `predicted_state.bw` and
+    Writes `evaluation.tsv`, `evaluation.json`, `bins.npz`, and for validation and test contigs `predicted_state.bw` and
     `predicted_cuts.bw` (each if the network has that head), with sidecars.
 
     Parameters
@@ -144,18 +154,25 @@ def evaluate(
     shown = [contig for contig in data.lengths if fold.split(contig) in ("valid", "test")]
     both_strands = _reads_both_strands(meta)
     predicted = _predict(network.to(device), data, shown, both_strands)
-    scores = _score_network("model", predicted, held_out)
+    networks = {"model": predicted}
     if without is not None:
-        twin = _predict(without.to(device), data, held_out.contigs, both_strands)
-        scores |= _score_network("ablated", twin, held_out)
-    scores |= _score_baselines(data, fold, held_out, seed)
-    if BIAS_TRACK in data.tracks:
-        scores |= _score_bias(data, held_out)
-    for name, path in extra.items():
-        scores |= _score_bigwig(name, path, data, held_out)
+        networks["ablated"] = _predict(without.to(device), data, held_out.contigs, both_strands)
+    tracks = _read_tracks(extra, data, held_out)
+    train = [contig for contig in data.lengths if fold.split(contig) == "train"]
+    boosting = fit_kmer_boosting(data, train, BIN_BP, seed)
+    predictions = {
+        bin_bp: _collect(data, bins, networks, boosting, tracks) for bin_bp, bins in held_out.bins.items()
+    }
+    scores = {
+        (name, bin_bp): _score(held_out.bins[bin_bp], predictions[bin_bp][name], held_out.draws[bin_bp])
+        for name in predictions[BIN_BP]
+        for bin_bp in predictions
+        if name in predictions[bin_bp]
+    }
     _write_tracks(folder, data, predicted, meta)
     table = _tabulate(scores, held_out)
     summary = _summarise(scores, held_out, meta, extra)
+    write_bins(folder / "bins.npz", held_out.bins[BIN_BP], predictions[BIN_BP], BLOCK_BP)
     write_table(folder / "evaluation.tsv", table)
     write_json(folder / "evaluation.json", summary)
     log.info("%s on %s:\n%s", meta["run"], ", ".join(held_out.contigs), _readable(table))
@@ -235,61 +252,49 @@ def _predict(
     return {c: predict_contig(network, data, c, both_strands=both_strands) for c in contigs}
 
 
-def _score_network(name: str, predicted: Mapping[str, ContigPrediction], held_out: _HeldOut) -> Scores:
-    """Score what a network predicts: the state per base and per bin, the cuts per bin."""
-    cuts = {c: p.cuts for c in held_out.contigs if (p := predicted[c]).cuts is not None}
-    state = {c: p.state for c in held_out.contigs if (p := predicted[c]).state is not None}
-    scores = _score_bases(name, state or cuts, held_out)
-    if cuts:
-        bins, draws = held_out.bins[BIN_BP], held_out.draws[BIN_BP]
-        scores[name, BIN_BP] |= score_counts(bins, np.log1p(bins.sum(cuts)), draws)
-    return scores
+def _collect(
+    data: EncodedStore,
+    bins: Bins,
+    networks: Mapping[str, Mapping[str, ContigPrediction]],
+    boosting: KmerBoosting,
+    tracks: Mapping[str, Mapping[str, NDArray]],
+) -> dict[str, BinPrediction]:
+    """Ask every predictor there is about the bins of one size."""
+    found = {name: network_in_bins(predicted, bins) for name, predicted in networks.items()}
+    if bins.bin_bp == boosting.bin_bp:
+        found["gc"] = gc_in_bins(data, bins)
+        found["kmer"] = boosting_in_bins(boosting, data, bins)
+    if BIAS_TRACK in data.tracks:
+        found[BIAS_TRACK] = bias_in_bins(data, bins)
+    return found | {name: track_in_bins(values, bins) for name, values in tracks.items()}
 
 
-def _score_bases(name: str, score: Mapping[str, NDArray], held_out: _HeldOut) -> Scores:
-    """Score a state score per base, at both bin sizes."""
-    return {
-        (name, bin_bp): score_state(bins, bins.mean(score), held_out.draws[bin_bp])
-        for bin_bp, bins in held_out.bins.items()
-    }
+def _score(bins: Bins, prediction: BinPrediction, draws: NDArray[np.int64]) -> dict[str, Estimate]:
+    """Score the state, and the cuts where they are predicted and bins are longer than a base."""
+    scores = score_state(bins, prediction.state, draws)
+    if prediction.counts is None or bins.bin_bp == 1:
+        return scores
+    return scores | score_counts(bins, prediction.counts, draws)
 
 
-def _score_baselines(data: EncodedStore, fold: Fold, held_out: _HeldOut, seed: int) -> Scores:
-    """Score GC content (one score for both questions) and the k-mer boosting."""
-    bins, draws = held_out.bins[BIN_BP], held_out.draws[BIN_BP]
-    gc = bins.pick({contig: gc_of_bins(data.codes(contig), BIN_BP) for contig in held_out.contigs})
-    train = [contig for contig in data.lengths if fold.split(contig) == "train"]
-    boosting = fit_kmer_boosting(data, train, BIN_BP, seed)
-    boosted = {contig: boosting.predict(data.codes(contig)) for contig in held_out.contigs}
-    log_cuts, probability = (bins.pick({c: pair[i] for c, pair in boosted.items()}) for i in (0, 1))
-    return {
-        ("gc", BIN_BP): score_counts(bins, gc, draws) | score_state(bins, gc, draws),
-        ("kmer", BIN_BP): score_counts(bins, log_cuts, draws) | score_state(bins, probability, draws),
-    }
+def _read_tracks(
+    paths: Mapping[str, Path], data: EncodedStore, held_out: _HeldOut
+) -> dict[str, dict[str, NDArray]]:
+    """Read scores per base out of bigWigs."""
+    return {name: {c: _read_track(path, data, c) for c in held_out.contigs} for name, path in paths.items()}
 
 
-def _score_bias(data: EncodedStore, held_out: _HeldOut) -> Scores:
-    """Score what Tn5 likes to cut, as if nothing else decided what is open and where cuts are."""
-    rate = {contig: data.track(contig, BIAS_TRACK) for contig in held_out.contigs}
-    bins, draws = held_out.bins[BIN_BP], held_out.draws[BIN_BP]
-    expected = data.meta["cuts_per_bp"] * bins.sum(rate)
-    scores = _score_bases(BIAS_TRACK, rate, held_out)
-    scores[BIAS_TRACK, BIN_BP] |= score_counts(bins, np.log1p(expected), draws)
-    return scores
-
-
-def _score_bigwig(name: str, path: Path, data: EncodedStore, held_out: _HeldOut) -> Scores:
-    """Score a state score per base out of a bigWig."""
-    score = {contig: read_bigwig(path, contig) for contig in held_out.contigs}
-    for contig, values in score.items():
-        missing = np.flatnonzero(np.isnan(values) & (data.state(contig) != NOT_SCORED))
-        if missing.size:
-            raise InputError(
-                f"no value at {missing.size:,} scored bases of {contig}, the first at {missing[0]:,}",
-                where=path,
-                remedy="a predictor needs a value at every scored base of the test contigs",
-            )
-    return _score_bases(name, score, held_out)
+def _read_track(path: Path, data: EncodedStore, contig: str) -> NDArray:
+    """Read one contig, and refuse gaps."""
+    values = read_bigwig(path, contig)
+    missing = np.flatnonzero(np.isnan(values) & (data.state(contig) != NOT_SCORED))
+    if missing.size:
+        raise InputError(
+            f"no value at {missing.size:,} scored bases of {contig}, the first at {missing[0]:,}",
+            where=path,
+            remedy="a predictor needs a value at every scored base of the test contigs",
+        )
+    return values
 
 
 def _write_tracks(

@@ -67,6 +67,11 @@ class Bins:
     scored: dict[str, NDArray[np.bool_]] = field(repr=False)
     kept: dict[str, NDArray[np.bool_]] = field(repr=False)
 
+    @property
+    def contig(self) -> NDArray[np.str_]:
+        """Name of each bin's contig, shape (n,)."""
+        return np.repeat(list(self.kept), [int(kept.sum()) for kept in self.kept.values()])
+
     def sum(self, values: Mapping[str, NDArray]) -> NDArray[np.float64]:
         """Sum values per base (contig -> shape (L,)) over the scored bases of each bin, shape (n,)."""
         sums = {c: _bin_sums(values[c], scored, self.bin_bp) for c, scored in self.scored.items()}
