@@ -128,10 +128,16 @@ def world(tmp_path, monkeypatch):
 
 def test_a_perfect_model_has_perfect_scores(world):
     table, _ = world.run()
-    assert list(table.index) == [("model", 1), ("model", 200), ("gc", 200), ("kmer", 200)]
-    row = table.loc[("model", 200)]
-    for metric in ("pearson", "spearman", "auroc", "auprc"):
-        assert row[[metric, f"{metric}_low", f"{metric}_high"]].tolist() == pytest.approx([1, 1, 1])
+    assert list(table.index) == [
+        *(("model", bin_bp) for bin_bp in (1, 50, 200, 1_000)),
+        *(("gc", bin_bp) for bin_bp in (50, 200, 1_000)),
+        ("kmer", 200),
+    ]
+    for bin_bp in (50, 200, 1_000):
+        row = table.loc[("model", bin_bp)]
+        for metric in ("pearson", "spearman", "auroc", "auprc"):
+            # by 1,000 bp few bins are open, and blocks here are no longer: some replicates have one kind alone
+            assert row[[metric, f"{metric}_low", f"{metric}_high"]].tolist() == pytest.approx([1, 1, 1])
     base = table.loc[("model", 1)]
     assert base[["auroc", "auprc"]].tolist() == pytest.approx([1, 1])
     assert base[["pearson", "pearson_low", "spearman", "spearman_high"]].isna().all()
@@ -145,7 +151,7 @@ def test_tn5s_preference_is_scored_where_the_store_holds_it(world):
     world.store = make_store(world.folder / "rates", {c: with_rates(a) for c, a in world.arrays.items()})
     world.add("model", world.noisy)
     table, found = world.run()
-    assert list(table.index)[-2:] == [("tn5_bias", 1), ("tn5_bias", 200)]
+    assert list(table.index)[-2:] == [("tn5_bias", 200), ("tn5_bias", 1_000)]
     assert table.loc[("tn5_bias", 1), ["auroc", "auprc"]].tolist() == [1, 1]
     cuts = np.concatenate([world.arrays[c].tracks["cuts"][: LENGTHS[c] // 200 * 200] for c in ("c2", "c4")])
     rate = np.concatenate([world.store.track(c, "tn5_bias")[: LENGTHS[c] // 200 * 200] for c in ("c2", "c4")])
@@ -167,7 +173,10 @@ def test_columns_counts_and_base_rate(world):
     assert table.loc[("model", 1), "n_bins"] == scored
     assert table.loc[("model", 1), "base_rate"] == pytest.approx(sum((s == 1).sum() for s in states) / scored)
     # 100 of the 200 bases from 3,000 on are not scored: not more than half, so no bin is left out
-    assert table.loc[("model", 200), "n_bins"] == 8_000 // 200 + 9_050 // 200
+    for bin_bp in (50, 200, 1_000):
+        # at 50 bp the two bins from 3,000 on of each contig have no scored base
+        n = 8_000 // bin_bp + 9_050 // bin_bp
+        assert table.loc[("model", bin_bp), "n_bins"] == n - (4 if bin_bp == 50 else 0)
     written = pd.read_csv(world.folder / "out/evaluation.tsv", sep="\t")
     metrics = ["pearson", "spearman", "auroc", "auprc"]
     expected = [name + end for name in metrics for end in ("", "_low", "_high")]
@@ -278,6 +287,88 @@ def test_the_file_of_bins_equals_a_loop_over_bases(world):
         expected["state.ablated"] += [mean for _, mean in in_bins(world, contig, twin)]
     for name, values in expected.items():
         np.testing.assert_allclose(bins[name], values, rtol=1e-5, err_msg=name)
+
+
+# contigs, ceilings, profiles, calibration
+
+
+def test_each_contig_is_scored_as_if_it_were_alone(world):
+    world.add("model", world.noisy)
+    world.run("both")
+    table = pd.read_csv(
+        world.folder / "both/evaluation_contigs.tsv", sep="\t", index_col=["contig", "predictor"]
+    )
+    assert list(table.index) == [(c, p) for c in ("c2", "c4") for p in ("model", "gc", "kmer")]
+    world.add("model", world.noisy, fold={**FOLD, "test": ["c4"]})
+    alone, found = world.run("alone")
+    for metric in ("pearson", "spearman", "auroc", "auprc"):
+        assert table.loc[("c4", "model"), metric] == pytest.approx(
+            alone.loc[("model", 200), metric], rel=1e-5
+        )
+    assert table.loc[("c4", "model"), "n_bins"] == 40
+    assert np.isnan(table.loc[("c4", "model"), "pearson_low"]) and found["n_bins"]["200"]["blocks"] == 8
+
+
+def test_a_contig_without_a_scored_bin_has_no_scores(world):
+    arrays = world.arrays["c4"]
+    world.arrays["c4"] = replace(arrays, state=np.full_like(arrays.state, 255))
+    world.store = make_store(world.folder / "unscored", world.arrays)
+    world.add("model", world.noisy)
+    world.run()
+    table = pd.read_csv(
+        world.folder / "out/evaluation_contigs.tsv", sep="\t", index_col=["contig", "predictor"]
+    )
+    assert (table.loc["c4", "n_bins"] == 0).all() and table.loc["c4"].drop(
+        columns=["bin_bp", "n_bins"]
+    ).isna().all(axis=None)
+    assert table.loc[("c2", "model"), "auroc"] > 0.5
+
+
+def test_what_was_within_reach_is_written(world):
+    world.add("model", world.noisy)
+    world.add("ablated", lambda c: world.noisy(c, sigma=3))
+    table, found = world.run(ablated=world.folder / "ablated")
+    ceiling = {(row["bin_bp"], row["metric"]): row for row in found["ceiling"]["scores"]}
+    assert set(ceiling) == {(b, m) for b in (50, 200, 1_000) for m in ("pearson", "spearman")}
+    for (bin_bp, metric), row in ceiling.items():
+        assert 0 < row["halves"] < row["again"] < row["ceiling"] < 1
+        assert row["reached"] == pytest.approx(table.loc[("model", bin_bp), metric] / row["ceiling"])
+    windows = found["profiles"]["windows"]
+    assert windows["peaks"] is None  # the store's only peak is on a training contig
+    names = dict.fromkeys(row["predictor"] for row in windows["everywhere"]["scores"])
+    assert list(names) == ["model", "ablated", "flat"] and windows["everywhere"]["n_windows"] >= 2
+    calibration = {(each["predictor"], each["target"]): each for each in found["calibration"]["of"]}
+    assert set(calibration) == {(p, t) for p in ("model", "ablated") for t in ("state", "cuts")}
+    state = calibration["model", "state"]
+    assert (
+        len(state["groups"]) == 20
+        and sum(g["n"] for g in state["groups"]) == table.loc[("model", 1), "n_bins"]
+    )
+    cuts = np.load(world.folder / "out/bins.npz")
+    observed, expected = cuts["cuts"].sum(), np.expm1(cuts["log_cuts.model"]).sum()
+    assert calibration["model", "cuts"]["ratio"] == pytest.approx(observed / expected, rel=1e-5)
+    r, share = ceiling[200, "pearson"]["ceiling"], ceiling[200, "pearson"]["reached"]
+    assert f"would score r = {r:.3f} at most; this network reaches {share:.0%} of that" in found["in_words"]
+
+
+@pytest.mark.parametrize("target", ["cuts", "state"])
+def test_a_network_with_one_head_is_judged_by_that(world, target):
+    other = "state" if target == "cuts" else "cuts"
+    world.add("model", lambda c: world.noisy(c)._replace(**{other: None}), targets=(target,))
+    _, found = world.run()
+    assert {each["target"] for each in found["calibration"]["of"]} == {target}
+    assert (found["profiles"]["windows"] is None) == (target == "state")
+    assert len(found["ceiling"]["scores"]) == 6
+
+
+def test_cuts_that_are_no_counts_have_no_ceiling(world, caplog):
+    for contig, arrays in world.arrays.items():
+        world.arrays[contig] = replace(arrays, tracks={"cuts": arrays.tracks["cuts"] * np.float32(0.37)})
+    world.store = make_store(world.folder / "scaled", world.arrays)
+    world.add("model", world.noisy)
+    _, found = world.run()
+    assert found["ceiling"]["scores"] is None and found["profiles"]["windows"] is None
+    assert "cuts are not whole numbers" in caplog.text and len(found["calibration"]["of"]) == 2
 
 
 # recurrence and words
@@ -403,6 +494,7 @@ def test_same_inputs_same_bytes(world):
         "bins.npz",
         "evaluation.json",
         "evaluation.tsv",
+        "evaluation_contigs.tsv",
         "predicted_cuts.bw",
         "predicted_cuts.bw.json",
         "predicted_state.bw",
@@ -432,13 +524,17 @@ def oracle_values(world):
 def test_a_bigwig_is_scored_as_a_predictor_of_the_state(world):
     path = write_predictor(world.folder / "oracle.bw", oracle_values(world))
     table, found = world.run(predictors={"oracle": path})
-    assert list(table.index)[-2:] == [("oracle", 1), ("oracle", 200)]
+    assert list(table.index)[-2:] == [("oracle", 200), ("oracle", 1_000)]
     for bin_bp in (1, 200):
         assert table.loc[("oracle", bin_bp), ["auroc", "auprc"]].tolist() == pytest.approx([1, 1])
     assert table.loc[("oracle", 200), ["pearson", "spearman"]].isna().all()
     assert found["predictors"]["oracle"] == "state score per base, oracle.bw"
     # the stub's state and the oracle's are the same step: no gain over it
-    assert [d["gain"] for d in found["differences"] if d["over"] == "oracle"] == pytest.approx([0] * 4)
+    over_oracle = [d for d in found["differences"] if d["over"] == "oracle"]
+    assert {(d["bin_bp"], d["metric"]) for d in over_oracle} == {
+        (bin_bp, metric) for bin_bp in (1, 50, 200, 1_000) for metric in ("auroc", "auprc")
+    }
+    assert [d["gain"] for d in over_oracle] == pytest.approx([0] * 8)
 
 
 def test_a_predictor_with_gaps_is_refused(world):
@@ -537,7 +633,9 @@ def test_a_real_network_through_its_files(tmp_path, monkeypatch):
     table = evaluate.evaluate(store.path, output, output, ablated=tmp_path / "ablated").set_index(
         ["predictor", "bin_bp"]
     )
-    assert np.isfinite(table.loc[("ablated", 200), ["pearson", "auroc"]].astype(float)).all()
+    assert np.isfinite(table.loc[("ablated", [200, 1_000]), ["pearson", "auroc"]].astype(float)).all(
+        axis=None
+    )
     assert {path.name for path in output.iterdir()} >= {
         "model.safetensors",
         "evaluation.tsv",

@@ -62,6 +62,7 @@ rule evaluate:
     output:
         scores="results/{sample}/model/{run}/evaluation.tsv",
         summary="results/{sample}/model/{run}/evaluation.json",
+        contigs="results/{sample}/model/{run}/evaluation_contigs.tsv",
         bins="results/{sample}/model/{run}/bins.npz",
         state="results/{sample}/model/{run}/predicted_state.bw",
         state_sidecar="results/{sample}/model/{run}/predicted_state.bw.json",
@@ -104,6 +105,7 @@ use rule evaluate as evaluate_state_only with:
     output:
         scores="results/{sample}/model/{run}/evaluation.tsv",
         summary="results/{sample}/model/{run}/evaluation.json",
+        contigs="results/{sample}/model/{run}/evaluation_contigs.tsv",
         bins="results/{sample}/model/{run}/bins.npz",
         state="results/{sample}/model/{run}/predicted_state.bw",
         state_sidecar="results/{sample}/model/{run}/predicted_state.bw.json",
@@ -116,6 +118,7 @@ use rule evaluate as evaluate_cuts_only with:
     output:
         scores="results/{sample}/model/{run}/evaluation.tsv",
         summary="results/{sample}/model/{run}/evaluation.json",
+        contigs="results/{sample}/model/{run}/evaluation_contigs.tsv",
         bins="results/{sample}/model/{run}/bins.npz",
         cuts="results/{sample}/model/{run}/predicted_cuts.bw",
         cuts_sidecar="results/{sample}/model/{run}/predicted_cuts.bw.json",

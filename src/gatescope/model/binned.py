@@ -28,6 +28,11 @@ class BinPrediction(NamedTuple):
     )
     is_log_cuts: bool = True  # `counts` is ln(1 + expected cuts), not a score on a scale of its own
 
+    def within(self, place: slice) -> "BinPrediction":
+        """Return what is said about some of the bins."""
+        counts = None if self.counts is None else self.counts[place]
+        return BinPrediction(self.state[place], counts, self.is_log_cuts)
+
 
 def network_in_bins(predicted: Mapping[str, ContigPrediction], bins: Bins) -> BinPrediction:
     """Sum expected cuts and average probabilities; a network without a state head is ranked by its cuts.

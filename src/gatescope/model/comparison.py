@@ -1,13 +1,15 @@
 """Does the network earn its keep? Paired gains over simpler predictors, and the verdict on its recurrence.
 
 Public names: `Scores`, `BIN_BP`, `LITTLE_GAIN`, `gain_over`, `gains_of_model`, `judge_recurrence`,
-`compare_in_words`, `bias_in_words`.
+`compare_in_words`, `bias_in_words`, `share_reached`, `limits_in_words`.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from gatescope.model.calibration import Calibration
 from gatescope.model.metrics import FEWEST_BLOCKS, METRICS, MISSING, Estimate, paired_difference
 from gatescope.samples import BIAS_TRACK
 
@@ -37,7 +39,7 @@ def gains_of_model(scores: Scores) -> list[dict[str, Any]]:
         if other != "model"
     ]
     return [
-        {"over": other, "bin_bp": bin_bp, "metric": metric, **_as_json("gain", gain)}
+        {"over": other, "bin_bp": bin_bp, "metric": metric, **gain.entries("gain")}
         for other, bin_bp, metric, gain in gains
         if not np.isnan(gain.value)
     ]
@@ -60,7 +62,7 @@ def judge_recurrence(scores: Scores, metric: str) -> dict[str, Any]:
     """
     result: dict[str, Any] = {"metric": metric, "bin_bp": BIN_BP}
     for name in ("pearson", "auprc"):
-        result |= _as_json(f"gain_{name}", gain_over("ablated", name, scores))
+        result |= gain_over("ablated", name, scores).entries(f"gain_{name}")
     return {**result, "verdict": _verdict(gain_over("ablated", metric, scores))}
 
 
@@ -85,10 +87,41 @@ def bias_in_words(scores: Scores) -> str:
     return f"What Tn5 likes to cut gives, alone and in {BIN_BP}-bp bins,{told}."
 
 
-def _as_json(name: str, estimate: Estimate) -> dict[str, float | None]:
-    """Return value and interval as `name`, `name`_low, `name`_high; NaN is null in JSON."""
-    values = zip(("", "_low", "_high"), (estimate.value, *estimate.interval), strict=True)
-    return {name + end: None if np.isnan(value) else value for end, value in values}
+def share_reached(model: Estimate, ceiling: Mapping[str, Estimate]) -> Estimate:
+    """Divide the network's correlation by the ceiling, paired by blocks."""
+    top = ceiling["ceiling"]
+    if model.replicates.shape != top.replicates.shape or not top.value > 0:
+        return Estimate(model.value / top.value if top.value > 0 else np.nan, np.zeros(0))
+    return Estimate(
+        model.value / top.value, model.replicates / np.where(top.replicates > 0, top.replicates, np.nan)
+    )
+
+
+def limits_in_words(
+    scores: Scores,
+    ceiling: Mapping[int, Mapping[str, Mapping[str, Estimate]]],
+    calibration: Mapping[tuple[str, str], Calibration],
+) -> str:
+    """Say how high a correlation could be at all, and whether probabilities can be taken at their word."""
+    words = []
+    ours, top = (
+        scores.get(("model", BIN_BP), {}).get("pearson", MISSING),
+        ceiling.get(BIN_BP, {}).get("pearson", {}),
+    )
+    if top and not np.isnan(ours.value) and top["ceiling"].value > 0:
+        share = share_reached(ours, top).value
+        words.append(
+            f"Counts are random: in {BIN_BP}-bp bins, a predictor that knew every expected count would score "
+            f"r = {top['ceiling'].value:.3f} at most; this network reaches {share:.0%} of that."
+        )
+    if ("model", "state") in calibration:
+        found = calibration["model", "state"]
+        side = "too high" if found.ratio.value < 1 else "too low"
+        words.append(
+            f"Its probabilities are off by {found.error.value:.3f} on average and {side} in sum: open bases are "
+            f"{found.ratio.value:.2f} times as many as it expects."
+        )
+    return " ".join(words)
 
 
 def _verdict(gain: Estimate) -> str:

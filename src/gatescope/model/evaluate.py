@@ -7,7 +7,6 @@ Public names: `evaluate`, `BLOCK_BP`, `REPLICATES`.
 
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +14,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from gatescope.atac.bigwig import BigWigWriter, TrackInfo, check_bigwig_contigs, read_bigwig, write_sidecar
+from gatescope.atac.bigwig import check_bigwig_contigs, read_bigwig
 from gatescope.data.store import NOT_SCORED, EncodedStore
 from gatescope.errors import InputError
 from gatescope.files import write_json, write_table
 from gatescope.genome.folds import Fold
-from gatescope.genome.sequence import UNKNOWN
-from gatescope.model.baselines import FLANK_BP, KMER, KmerBoosting, fit_kmer_boosting
+from gatescope.model.baselines import KmerBoosting, fit_kmer_boosting
 from gatescope.model.binned import (
     BinPrediction,
     bias_in_bins,
@@ -31,67 +29,34 @@ from gatescope.model.binned import (
     track_in_bins,
     write_bins,
 )
-from gatescope.model.comparison import (
-    BIN_BP,
-    Scores,
-    bias_in_words,
-    compare_in_words,
-    gains_of_model,
-    judge_recurrence,
-)
-from gatescope.model.metrics import (
-    FEWEST_BLOCKS,
-    METRICS,
-    MISSING,
-    Bins,
-    Estimate,
-    cut_bins,
-    draw_blocks,
-    score_counts,
-    score_state,
-)
+from gatescope.model.calibration import Calibration, calibrate
+from gatescope.model.ceiling import reachable, split_cuts
+from gatescope.model.comparison import BIN_BP
+from gatescope.model.held_out import HeldOut, cut_held_out
+from gatescope.model.metrics import Bins, Estimate, draw_blocks, score_counts, score_state
 from gatescope.model.network import AccessibilityNetwork
-from gatescope.model.network_config import SEQUENCE
 from gatescope.model.persist import load_model, require_store
 from gatescope.model.predict import ContigPrediction, predict_contig
+from gatescope.model.predicted_tracks import write_predicted_tracks
+from gatescope.model.profiles import score_profiles, window_sets
 from gatescope.model.runtime import prepare_torch
+from gatescope.model.scorecard import RESERVED, Limits, readable, summarise, tabulate, tabulate_contigs
 from gatescope.samples import BIAS_TRACK
-from gatescope.stages import STAGE_VERSIONS
 
 log = logging.getLogger(__name__)
 
 #: Blocks that are resampled, and how often.
 BLOCK_BP, REPLICATES = 20_000, 200
+#: Groups of equal size in which expectation and observation are compared.
+_STATE_GROUPS, _CUT_GROUPS = 20, 10
 
-_PREDICTORS = {
-    "model": "this run",
-    "ablated": "the same network without its recurrence, stem and heads trained anew",
-    "gc": f"GC share of the bin and {FLANK_BP} bp on either side",
-    "kmer": f"gradient boosting on {KMER}-mer counts of the bin alone and with {FLANK_BP} bp on either side, "
-    "fitted on the training contigs",
-    BIAS_TRACK: "Tn5's sequence preference alone: its mean over the bin for the state, its sum for the cuts",
-}
-_BINS = (
-    "Consecutive, non-overlapping bins of the test contigs; the shorter bin at a contig's end is left out. "
-    "Only scored bases count. A bin is left out if more than half of it is not scored (exclusion list, "
-    "unknown base), and is accessible if at least half of its scored bases lie in a peak. A bin's state "
-    "score is the mean over its bases; its count score is ln(1 + sum of expected cuts), compared with "
-    "ln(1 + observed cuts)."
-)
-_INTERVALS = (
-    f"Central 95 % of {REPLICATES} replicates that draw {BLOCK_BP:,}-bp blocks of the test contigs with "
-    "replacement; all predictors share the draws, so differences are paired. None (nan) if there are fewer "
-    f"than {FEWEST_BLOCKS} blocks."
-)
+#: An assembly of thousands of scaffolds would get a table that nobody reads.
+_MOST_CONTIGS = 100
 
-
-@dataclass(frozen=True)
-class _HeldOut:
-    """The test contigs, cut into bins of each size, and the blocks drawn for each."""
-
-    contigs: tuple[str, ...]
-    bins: dict[int, Bins]
-    draws: dict[int, NDArray[np.int64]]
+#: Contig -> what a network predicts there, by the predictor's name.
+_Networks = Mapping[str, Mapping[str, ContigPrediction]]
+#: Bin size -> predictor -> what it says.
+_Predictions = Mapping[int, Mapping[str, BinPrediction]]
 
 
 def evaluate(
@@ -108,8 +73,8 @@ def evaluate(
 
     Where the store holds the track of Tn5's sequence preference, that is scored as well, as a control.
 
-    Writes `evaluation.tsv`, `evaluation.json`, `bins.npz`, and for validation and test contigs `predicted_state.bw` and
-    `predicted_cuts.bw` (each if the network has that head), with sidecars.
+    Writes `evaluation.tsv`, `evaluation_contigs.tsv`, `evaluation.json`, `bins.npz`, and for validation and test
+    contigs `predicted_state.bw` and `predicted_cuts.bw` (each if the network has that head), with sidecars.
 
     Parameters
     ----------
@@ -127,7 +92,7 @@ def evaluate(
     threads : int
         CPU threads of the networks; the k-mer baseline always uses one.
     seed : int
-        Decides blocks and the k-mer baseline.
+        Decides blocks, the halves of the cuts, the floor of profiles, and the k-mer baseline.
 
     Returns
     -------
@@ -148,7 +113,7 @@ def evaluate(
     fold = _fold_of(meta)
     require_store(data, meta, model)
     extra = _check_predictors(predictors or {}, data, fold)
-    held_out = _cut_held_out(data, fold, seed)
+    held_out = cut_held_out(data, fold, block_bp=BLOCK_BP, replicates=REPLICATES, seed=seed)
     without = None if ablated is None else _load_ablated(Path(ablated), meta)
     device = prepare_torch(threads)
     shown = [contig for contig in data.lengths if fold.split(contig) in ("valid", "test")]
@@ -164,18 +129,21 @@ def evaluate(
         bin_bp: _collect(data, bins, networks, boosting, tracks) for bin_bp, bins in held_out.bins.items()
     }
     scores = {
-        (name, bin_bp): _score(held_out.bins[bin_bp], predictions[bin_bp][name], held_out.draws[bin_bp])
+        (name, bin_bp): _score(held_out.bins[bin_bp], found[name], held_out.draws[bin_bp])
         for name in predictions[BIN_BP]
-        for bin_bp in predictions
-        if name in predictions[bin_bp]
+        for bin_bp, found in predictions.items()
+        if name in found
     }
-    _write_tracks(folder, data, predicted, meta)
-    table = _tabulate(scores, held_out)
-    summary = _summarise(scores, held_out, meta, extra)
+    limits = _limits(data, held_out, networks, predictions, seed)
+    by_contig = _score_contigs(held_out, predictions[BIN_BP], seed)
+    write_predicted_tracks(folder, data, predicted, meta, both_strands=both_strands)
+    table = tabulate(scores, held_out)
+    summary = summarise(scores, held_out, limits, meta, extra, block_bp=BLOCK_BP, replicates=REPLICATES)
     write_bins(folder / "bins.npz", held_out.bins[BIN_BP], predictions[BIN_BP], BLOCK_BP)
     write_table(folder / "evaluation.tsv", table)
+    write_table(folder / "evaluation_contigs.tsv", tabulate_contigs(by_contig))
     write_json(folder / "evaluation.json", summary)
-    log.info("%s on %s:\n%s", meta["run"], ", ".join(held_out.contigs), _readable(table))
+    log.info("%s on %s:\n%s", meta["run"], ", ".join(held_out.contigs), readable(table))
     log.info("%s", summary["in_words"])
     return table
 
@@ -207,38 +175,12 @@ def _check_predictors(
 ) -> dict[str, Path]:
     """Refuse reserved names and other genomes."""
     for name, path in predictors.items():
-        if name in _PREDICTORS:
+        if name in RESERVED:
             raise InputError(
                 f"{name!r} is the name of a predictor that is always there", where="--predictors"
             )
         check_bigwig_contigs(path, {c: data.lengths[c] for c in fold.test}, data.path)
     return {name: Path(path) for name, path in predictors.items()}
-
-
-def _cut_held_out(data: EncodedStore, fold: Fold, seed: int) -> _HeldOut:
-    """Cut the test contigs into single bases and bins, and draw blocks for each."""
-    contigs = tuple(contig for contig in data.lengths if fold.split(contig) == "test")
-    states = {contig: data.state(contig) for contig in contigs}
-    cuts = {contig: data.track(contig, "cuts") for contig in contigs}
-    bins = {bin_bp: cut_bins(states, cuts, bin_bp, BLOCK_BP) for bin_bp in (1, BIN_BP)}
-    for bin_bp, cut in bins.items():
-        log.info("test contigs, %d bp: %s bins in %d blocks; %s left out (not scored)",
-                 bin_bp, f"{cut.label.size:,}", cut.n_blocks, f"{cut.n_left_out:,}")  # fmt: skip
-        if cut.label.size == 0:
-            raise InputError(
-                f"no {bin_bp}-bp bin of the test contigs {', '.join(contigs)} is scored",
-                where=f"folds: {fold.name}",
-                cause="the exclusion list covers them, or they are too short",
-            )
-        if cut.label.all() or not cut.label.any():
-            log.warning("test contigs, %d bp: all bins are of one kind; no AUROC, no AUPRC", bin_bp)
-        if cut.n_blocks < FEWEST_BLOCKS:
-            log.warning("test contigs, %d bp: fewer than %d blocks; no intervals", bin_bp, FEWEST_BLOCKS)
-    draws = {
-        bin_bp: draw_blocks(cut.n_blocks, REPLICATES, np.random.default_rng(seed))
-        for bin_bp, cut in bins.items()
-    }
-    return _HeldOut(contigs, bins, draws)
 
 
 def _reads_both_strands(meta: Mapping[str, Any]) -> bool:
@@ -255,14 +197,15 @@ def _predict(
 def _collect(
     data: EncodedStore,
     bins: Bins,
-    networks: Mapping[str, Mapping[str, ContigPrediction]],
+    networks: _Networks,
     boosting: KmerBoosting,
     tracks: Mapping[str, Mapping[str, NDArray]],
 ) -> dict[str, BinPrediction]:
     """Ask every predictor there is about the bins of one size."""
     found = {name: network_in_bins(predicted, bins) for name, predicted in networks.items()}
-    if bins.bin_bp == boosting.bin_bp:
+    if bins.bin_bp > 1:
         found["gc"] = gc_in_bins(data, bins)
+    if bins.bin_bp == boosting.bin_bp:
         found["kmer"] = boosting_in_bins(boosting, data, bins)
     if BIAS_TRACK in data.tracks:
         found[BIAS_TRACK] = bias_in_bins(data, bins)
@@ -277,8 +220,82 @@ def _score(bins: Bins, prediction: BinPrediction, draws: NDArray[np.int64]) -> d
     return scores | score_counts(bins, prediction.counts, draws)
 
 
+def _limits(
+    data: EncodedStore, held_out: HeldOut, networks: _Networks, predictions: _Predictions, seed: int
+) -> Limits:
+    """Say how much of each score was to be had, and whether expectations hold."""
+    half = split_cuts({contig: data.track(contig, "cuts") for contig in held_out.contigs}, seed)
+    ceiling = profiles = None
+    if half is None:
+        log.warning("cuts are not whole numbers, so they cannot be split: no ceilings, no profile scores")
+    else:
+        profiles = _profiles(data, held_out, networks, half, seed)
+        sizes = [bin_bp for bin_bp in held_out.bins if bin_bp > 1]
+        ceiling = {b: reachable(held_out.bins[b], half, held_out.draws[b]) for b in sizes}
+    return Limits(ceiling, profiles, _calibrations(held_out, networks, predictions))
+
+
+def _profiles(
+    data: EncodedStore,
+    held_out: HeldOut,
+    networks: _Networks,
+    half: Mapping[str, NDArray[np.float32]],
+    seed: int,
+) -> dict[str, dict[str, Any] | None] | None:
+    """Score the profiles of all that predict cuts base by base; None if the run does not."""
+    predictors = {}
+    for name, found in networks.items():
+        cuts = {c: p.cuts for c in held_out.contigs if (p := found[c]).cuts is not None}
+        predictors |= {name: cuts} if cuts else {}
+    if "model" not in predictors:
+        return None
+    if BIAS_TRACK in data.tracks:
+        predictors[BIAS_TRACK] = {contig: data.track(contig, BIAS_TRACK) for contig in held_out.contigs}
+    sets = window_sets(data, held_out.contigs, BLOCK_BP, seed)
+    return {
+        name: score_profiles(windows, data, half, predictors, replicates=REPLICATES, seed=seed)
+        for name, windows in sets.items()
+    }
+
+
+def _calibrations(
+    held_out: HeldOut, networks: _Networks, predictions: _Predictions
+) -> dict[tuple[str, str], Calibration]:
+    """Compare what networks expect with what is there: probabilities per base, cuts per bin."""
+    found, one = {}, held_out.contigs[0]
+    bases, bins = held_out.bins[1], held_out.bins[BIN_BP]
+    for name, predicted in networks.items():
+        if predicted[one].state is not None:
+            probability = predictions[1][name].state
+            found[name, "state"] = calibrate(
+                bases, probability, bases.label, held_out.draws[1], _STATE_GROUPS
+            )
+        log_cuts = predictions[BIN_BP][name].counts
+        if log_cuts is not None:
+            found[name, "cuts"] = calibrate(
+                bins, np.expm1(log_cuts), bins.cuts, held_out.draws[BIN_BP], _CUT_GROUPS
+            )
+    return found
+
+
+def _score_contigs(
+    held_out: HeldOut, predictions: Mapping[str, BinPrediction], seed: int
+) -> dict[str, dict[str, tuple[dict[str, Estimate], Bins]]]:
+    """Score the longest test contigs each by itself, in bins of `BIN_BP`; without a scored bin there is no score."""
+    found: dict[str, dict[str, tuple[dict[str, Estimate], Bins]]] = {}
+    longest = sorted(held_out.contigs, key=lambda contig: -len(held_out.bins[BIN_BP].kept[contig]))
+    for contig in longest[:_MOST_CONTIGS]:
+        bins, place = held_out.bins[BIN_BP].only(contig)
+        draws = draw_blocks(bins.n_blocks, REPLICATES, np.random.default_rng(seed))
+        found[contig] = {
+            name: (_score(bins, prediction.within(place), draws) if bins.label.size else {}, bins)
+            for name, prediction in predictions.items()
+        }
+    return found
+
+
 def _read_tracks(
-    paths: Mapping[str, Path], data: EncodedStore, held_out: _HeldOut
+    paths: Mapping[str, Path], data: EncodedStore, held_out: HeldOut
 ) -> dict[str, dict[str, NDArray]]:
     """Read scores per base out of bigWigs."""
     return {name: {c: _read_track(path, data, c) for c in held_out.contigs} for name, path in paths.items()}
@@ -295,95 +312,3 @@ def _read_track(path: Path, data: EncodedStore, contig: str) -> NDArray:
             remedy="a predictor needs a value at every scored base of the test contigs",
         )
     return values
-
-
-def _write_tracks(
-    folder: Path, data: EncodedStore, predicted: Mapping[str, ContigPrediction], meta: Mapping[str, Any]
-) -> None:
-    """Write the predictions of held-out contigs; a base without a known sequence is a gap."""
-    tracks = {
-        "state": ("probability", (0.0, 1.0), 4, "Probability that the base is accessible"),
-        "cuts": ("expected cuts per bp", (0.0, None), 5, "Expected Tn5 cuts at the base"),
-    }
-    for target, (unit, limits, decimals, what) in tracks.items():
-        values = {contig: getattr(prediction, target) for contig, prediction in predicted.items()}
-        if any(value is None for value in values.values()):
-            continue
-        path = folder / f"predicted_{target}.bw"
-        with BigWigWriter(path, data.lengths, decimals=decimals) as writer:
-            for contig, value in values.items():
-                writer.add(contig, 0, np.where(data.codes(contig) == UNKNOWN, np.nan, value))
-        info = TrackInfo(
-            track=f"predicted_{target}",
-            unit=unit,
-            range=limits,
-            gaps="missing",
-            description=f"{what}, as {meta['run']} predicts it on contigs it was not trained on: "
-            f"{', '.join(values)}.{_about_bias(target, meta)}",
-            aggregation="mean of both strands" if _reads_both_strands(meta) else "none",
-            decimals=decimals,
-            model_sha256=meta["sha256"],
-        )
-        write_sidecar(path, info)
-
-
-def _about_bias(target: str, meta: Mapping[str, Any]) -> str:
-    """Say that expected cuts include Tn5's preference, where they do."""
-    is_included = target == "cuts" and meta["network"].get("bias", "none") != "none"
-    return " Tn5's sequence preference is part of it." if is_included else ""
-
-
-def _tabulate(scores: Scores, held_out: _HeldOut) -> pd.DataFrame:
-    """Make one row per predictor and bin size."""
-    rows = []
-    for (name, bin_bp), estimates in scores.items():
-        label = held_out.bins[bin_bp].label
-        row = {"predictor": name, "bin_bp": bin_bp, "n_bins": label.size, "base_rate": label.mean()}
-        for metric in METRICS:
-            estimate = estimates.get(metric, MISSING)
-            row[metric] = estimate.value
-            row[f"{metric}_low"], row[f"{metric}_high"] = estimate.interval
-        rows.append(row)
-    return pd.DataFrame(rows)
-
-
-def _summarise(
-    scores: Scores, held_out: _HeldOut, meta: Mapping[str, Any], extra: Mapping[str, Path]
-) -> dict[str, Any]:
-    """Say what was scored, how, and what it means."""
-    inputs, targets = list(meta["network"]["inputs"]), list(meta["network"]["targets"])
-    names = dict.fromkeys(name for name, _ in scores)
-    # counts decide where the network predicts them
-    metric = "pearson" if "cuts" in targets else "auprc"
-    return {
-        "run": meta["run"],
-        "stage_version": STAGE_VERSIONS["evaluate"],
-        "input_mode": "sequence" if inputs == [SEQUENCE] else f"{SEQUENCE}+tracks",
-        "inputs": inputs,
-        "targets": targets,
-        "both_strands": _reads_both_strands(meta),
-        "fold": meta["fold"]["name"],
-        "test_contigs": list(held_out.contigs),
-        "model_sha256": meta["sha256"],
-        "store": meta["store"],
-        "predictors": {n: _PREDICTORS.get(n) or f"state score per base, {extra[n].name}" for n in names},
-        "bins": _BINS,
-        "n_bins": {
-            str(bin_bp): {"scored": bins.label.size, "not_scored": bins.n_left_out, "blocks": bins.n_blocks}
-            for bin_bp, bins in held_out.bins.items()
-        },
-        "intervals": _INTERVALS,
-        "differences": gains_of_model(scores),
-        "recurrence": judge_recurrence(scores, metric),
-        "in_words": f"{compare_in_words(scores, metric, meta['run'])} {bias_in_words(scores)}".rstrip(),
-    }
-
-
-def _readable(table: pd.DataFrame) -> str:
-    """Format the table for a terminal: a value and its interval per cell."""
-    shown = table[["predictor", "bin_bp", "n_bins"]].copy()
-    shown["base rate"] = table.base_rate.map("{:.3f}".format)
-    for metric in METRICS:
-        cells = zip(table[metric], table[f"{metric}_low"], table[f"{metric}_high"], strict=True)
-        shown[metric] = ["-" if np.isnan(v) else f"{v:.3f} ({low:.3f}-{high:.3f})" for v, low, high in cells]
-    return shown.to_string(index=False)

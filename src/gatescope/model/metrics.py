@@ -12,7 +12,7 @@ Public names: `METRICS`, `FEWEST_BLOCKS`, `Bins`, `Estimate`, `MISSING`, `cut_bi
 `score_state`, `score_counts`, `paired_difference`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -72,6 +72,27 @@ class Bins:
         """Name of each bin's contig, shape (n,)."""
         return np.repeat(list(self.kept), [int(kept.sum()) for kept in self.kept.values()])
 
+    def only(self, contig: str) -> tuple["Bins", slice]:
+        """Return the bins of one contig, blocks numbered anew, and where they stand among all."""
+        names = list(self.kept)
+        ends = np.cumsum([int(kept.sum()) for kept in self.kept.values()])
+        place = slice(
+            int(ends[names.index(contig)] - self.kept[contig].sum()), int(ends[names.index(contig)])
+        )
+        occupied, block = np.unique(self.block[place], return_inverse=True)
+        part = Bins(
+            bin_bp=self.bin_bp,
+            label=self.label[place],
+            cuts=self.cuts[place],
+            start=self.start[place],
+            block=block,
+            n_blocks=len(occupied),
+            n_left_out=int((~self.kept[contig]).sum()),
+            scored={contig: self.scored[contig]},
+            kept={contig: self.kept[contig]},
+        )
+        return part, place
+
     def sum(self, values: Mapping[str, NDArray]) -> NDArray[np.float64]:
         """Sum values per base (contig -> shape (L,)) over the scored bases of each bin, shape (n,)."""
         sums = {c: _bin_sums(values[c], scored, self.bin_bp) for c, scored in self.scored.items()}
@@ -101,6 +122,19 @@ class Estimate:
             return (np.nan, np.nan)
         low, high = interval(finite)
         return (float(low), float(high))
+
+    def columns(self, name: str) -> dict[str, float]:
+        """Return value and interval as `name`, `name`_low, `name`_high."""
+        low, high = self.interval
+        return {name: self.value, f"{name}_low": low, f"{name}_high": high}
+
+    def entries(self, name: str) -> dict[str, float | None]:
+        """Return `columns` with None for NaN, as JSON has none."""
+        return {key: None if np.isnan(value) else value for key, value in self.columns(name).items()}
+
+    def through(self, function: Callable[[NDArray], NDArray]) -> "Estimate":
+        """Put value and replicates through a function of one number."""
+        return Estimate(float(function(np.array(self.value))), function(self.replicates))
 
 
 #: What a predictor that does not predict the quantity gets.
@@ -181,9 +215,9 @@ def score_state(bins: Bins, score: NDArray[np.floating], draws: NDArray[np.int64
     if bins.label.all() or not bins.label.any():
         return {"auroc": MISSING, "auprc": MISSING}
     histogram = _histogram(bins, score)  # (2, n_blocks, K)
-    drawn = [_level_metrics(np.tensordot(histogram, row, axes=(1, 0))) for row in draws]
-    replicates = np.array(drawn, float).reshape(-1, 2)
-    coarse = np.array(_level_metrics(histogram.sum(axis=1)))
+    drawn = np.tensordot(draws.astype(np.float64), histogram, axes=(1, 1))  # (R, 2, K)
+    replicates = _level_metrics(drawn)
+    coarse = _level_metrics(histogram.sum(axis=1)[None])[0]
     exact = coarse
     if score.size <= _MOST_SORTED:
         exact = np.array([roc_auc_score(bins.label, score), average_precision_score(bins.label, score)])
@@ -247,7 +281,7 @@ def _require_finite(score: NDArray, bins: Bins) -> None:
         raise ValueError(f"scores of shape {score.shape} for {bins.label.size} bins, or not all finite")
 
 
-def _histogram(bins: Bins, score: NDArray) -> NDArray[np.int64]:
+def _histogram(bins: Bins, score: NDArray) -> NDArray[np.float64]:
     """Count accessible and other bins per block and level of the score, shape (2, n_blocks, K).
 
     Half of the level edges are quantiles of either class: AUPRC lives in the tail where few others are.
@@ -256,7 +290,8 @@ def _histogram(bins: Bins, score: NDArray) -> NDArray[np.int64]:
     level = np.searchsorted(edges, score, side="right")
     shape = (2, bins.n_blocks, len(edges) + 1)
     index = np.ravel_multi_index((bins.label.astype(np.int64), bins.block, level), shape)
-    return np.bincount(index, minlength=int(np.prod(shape))).reshape(shape)
+    # not whole numbers: only products of these go through BLAS
+    return np.bincount(index, minlength=int(np.prod(shape))).reshape(shape).astype(np.float64)
 
 
 def _edges(bins: Bins, score: NDArray) -> NDArray:
@@ -267,18 +302,23 @@ def _edges(bins: Bins, score: NDArray) -> NDArray:
     )
 
 
-def _level_metrics(counts: NDArray[np.int64]) -> tuple[float, float]:
-    """Return AUROC and AUPRC from bins per class and level, shape (2, K); NaN if a class is empty."""
-    if not counts.any(axis=1).all():
-        return (np.nan, np.nan)
-    n_levels = counts.shape[1]
-    label, level, weight = np.repeat([0, 1], n_levels), np.tile(np.arange(n_levels), 2), counts.ravel()
-    taken = weight > 0
-    label, level, weight = label[taken], level[taken], weight[taken]
-    return (
-        float(roc_auc_score(label, level, sample_weight=weight)),
-        float(average_precision_score(label, level, sample_weight=weight)),
-    )
+def _level_metrics(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return AUROC and AUPRC from bins per class and level, shape (R, 2, K) -> (R, 2); NaN if a class is empty.
+
+    scikit-learn takes one weighted sample at a time, and most of its time to look at it: here all replicates are one
+    pass over an array.
+    """
+    others, opened = counts[:, 0, ::-1], counts[:, 1, ::-1]  # from the highest level down
+    others_above, opened_above = others.cumsum(axis=1), opened.cumsum(axis=1)
+    n_others, n_opened = others_above[:, -1], opened_above[:, -1]
+    above = others_above + opened_above
+    precision = np.divide(opened_above, above, out=np.zeros_like(above), where=above > 0)
+    lost = (opened * (others_above - others / 2)).sum(axis=1)  # pairs in the wrong order, ties by half
+    with np.errstate(invalid="ignore", divide="ignore"):
+        auroc = 1 - lost / (n_others * n_opened)
+        auprc = (opened * precision).sum(axis=1) / n_opened
+    has_both = (n_others > 0) & (n_opened > 0)
+    return np.where(has_both[:, None], np.stack([auroc, auprc], axis=1), np.nan)
 
 
 def _correlation(x: NDArray[np.float64], y: NDArray[np.float64], weights: NDArray[np.int64]) -> float:
