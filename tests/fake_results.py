@@ -234,17 +234,21 @@ def _write_model(folder: Path, run: str, targets: tuple[str, ...], rng: np.rando
 def _write_evaluation(folder: Path, run: str, targets: tuple[str, ...]) -> None:
     rows = []
     scores = {"model": 0.90, "ablated": 0.70, "kmer": 0.75, "gc": 0.60, "oracle": 0.95}
-    for bin_bp, n_bins in ((1, 19_800), (200, 99)):
+    for bin_bp, n_bins in ((1, 19_800), (50, 396), (200, 99), (1000, 19)):
         for predictor, score in scores.items():
-            if bin_bp == 1 and predictor in ("kmer", "gc"):
+            if (predictor == "kmer" and bin_bp != 200) or (predictor == "gc" and bin_bp == 1):
                 continue
             row = {"predictor": predictor, "bin_bp": bin_bp, "n_bins": n_bins, "base_rate": 0.121}
             for metric in ("pearson", "spearman", "auroc", "auprc"):
-                has_it = metric.startswith("au") or (bin_bp == 200 and "cuts" in targets)
+                has_it = metric.startswith("au") or (bin_bp > 1 and "cuts" in targets)
                 for suffix, change in (("", 0.0), ("_low", -0.03), ("_high", 0.02)):
                     row[metric + suffix] = round(score + change, 4) if has_it else np.nan
             rows.append(row)
-    pd.DataFrame(rows).to_csv(folder / "evaluation.tsv", sep="\t", index=False, na_rep="nan")
+    table = pd.DataFrame(rows)
+    table.to_csv(folder / "evaluation.tsv", sep="\t", index=False, na_rep="nan")
+    by_contig = table[table["bin_bp"] == 200].copy()
+    by_contig.insert(0, "contig", "ctgA")
+    by_contig.to_csv(folder / "evaluation_contigs.tsv", sep="\t", index=False, na_rep="nan")
     content = {
         "run": run,
         "input_mode": "sequence",
@@ -262,8 +266,46 @@ def _write_evaluation(folder: Path, run: str, targets: tuple[str, ...]) -> None:
         },
         "in_words": f"{run} beats the k-mer baseline. The recurrence carries part of the prediction.",
         "test_contigs": ["ctgA"],
+        "ceiling": {"how": "halves", "scores": _ceilings()},
+        "profiles": {"how": "windows", "windows": {"peaks": _profiles(), "everywhere": None}},
+        "calibration": {"how": "groups", "of": [_calibrated(target) for target in targets]},
     }
+    if "cuts" not in targets:
+        content["profiles"]["windows"] = None
     (folder / "evaluation.json").write_text(json.dumps(content))
+
+
+def _around(**values: float) -> dict[str, float]:
+    """Give each value an interval."""
+    ends = {"": 0.0, "_low": -0.02, "_high": 0.02}
+    return {name + end: round(value + ends[end], 4) for name, value in values.items() for end in ends}
+
+
+def _ceilings() -> list[dict]:
+    return [
+        {"bin_bp": bin_bp, "metric": metric, **_around(halves=0.8, again=0.889, ceiling=0.943, reached=0.95)}
+        for bin_bp in (50, 200, 1000)
+        for metric in ("pearson", "spearman")
+    ]
+
+
+def _profiles() -> dict:
+    scores = [
+        {
+            "predictor": p,
+            "metric": "nll_per_cut",
+            **_around(value=6.9 - 0.6 * at, floor=6.9, ceiling=6.3, position=at),
+        }
+        for p, at in (("model", 0.8), ("ablated", 0.4), ("flat", 0.1))
+    ]
+    scores += [{**row, "metric": "jsd"} for row in scores]
+    scores += [{"predictor": "model", "metric": "jsd_of_all_cuts", **_around(value=0.7, floor=0.8)}]
+    return {"n_windows": 12, "n_cuts": 1_234, "n_left_out": 3, "blocks": 11, "scores": scores}
+
+
+def _calibrated(target: str) -> dict:
+    groups = [{"n": 990, "expected": e, **_around(observed=0.8 * e)} for e in (0.05, 0.2, 0.6)]
+    return {"predictor": "model", "target": target, **_around(error=0.057, ratio=0.8), "groups": groups}
 
 
 def _gate(contig: str, direction: str, base: float, sign: float, rng: np.random.Generator) -> np.ndarray:

@@ -22,5 +22,5 @@ STAGE_VERSIONS: dict[str, int] = {
     "verdict": 1,
     "design": 1,
     "hub": 2,
-    "report": 6,
+    "report": 7,
 }

@@ -30,6 +30,7 @@ NEEDED = [
     "model/{run}/training.csv",
     "model/{run}/evaluation.tsv",
     "model/{run}/evaluation.json",
+    "model/{run}/evaluation_contigs.tsv",
     "model/{run}/predicted_state.bw",
     "trace/{run}/summary.json",
     "trace/{run}/forget_gate.fwd.boundary_unit.bw",
@@ -112,6 +113,51 @@ def test_scores_are_those_of_the_table(fake, page):
     assert "nan" not in page.text.lower().split()
 
 
+def test_what_was_within_reach_is_shown_and_its_numbers_folded_away(fake, page):
+    shown, folded = page.text.split("Other bin sizes, single contigs", 1)
+    for words in (
+        "0 is as good as the profile the network predicts for some other place",
+        "Pearson r, in bins of 200",
+    ):
+        assert words in shown, words
+    for words in (
+        "In bins of 1,000 bp",
+        "95% (93% to 97%)",
+        "0.943 (0.923 to 0.963)",
+        "Place of the cuts, around peaks",
+        "without memory, Jensen-Shannon distance",
+        "12 windows of 1,000 bp with 1,234 cuts",
+        "Calibration: open or closed (single bases)",
+        "0.16 (0.14 to 0.18)",
+    ):
+        assert words in folded and words not in shown, words
+    assert "wherever there are enough cuts" not in page.text  # no windows of that kind in these results
+
+
+@pytest.mark.parametrize("entry", ["ceiling", "profiles", "calibration"])
+def test_an_evaluation_of_an_older_version_is_refused(own_fake, entry):
+    path = own_fake.results / "model" / own_fake.runs[0] / "evaluation.json"
+    content = json.loads(path.read_text())
+    del content[entry]
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match=f"no entry '{entry}'"):
+        write(own_fake)
+
+
+def test_limits_without_intervals_and_without_a_state(own_fake):
+    path = own_fake.results / "model" / own_fake.runs[0] / "evaluation.json"
+    content = json.loads(path.read_text())
+    rows = [*content["ceiling"]["scores"], *content["profiles"]["windows"]["peaks"]["scores"]]
+    content["calibration"]["of"] = [each for each in content["calibration"]["of"] if each["target"] == "cuts"]
+    for row in [*rows, *content["calibration"]["of"], *content["calibration"]["of"][0]["groups"]]:
+        row |= {name: None for name in row if name.endswith(("_low", "_high"))}
+    rows[0] |= {"ceiling": None, "reached": None}
+    path.write_text(json.dumps(content))
+    text = Page(write(own_fake)).text
+    assert "Calibration: cuts (bins of 200 bp)" in text and "Calibration: open or closed" not in text
+    assert "does not apply" in text and "nan" not in text.lower().split()
+
+
 def test_numbers_of_other_files(page):
     for words in (
         "epoch 4 of 5, validation loss 0.260",
@@ -155,6 +201,7 @@ def test_a_network_that_predicts_the_state_only(tmp_path):
     fake = write_fake_results(tmp_path, targets=("state",), is_planted=False)
     text = Page(write(fake)).text
     assert "AUPRC, in bins of 200 bp" in text and "predicted state" in text
+    assert "Place of the cuts" not in text and "Number of cuts" not in text and "Calibration: open" in text
     assert "Pearson r, in" not in text and "predicted cuts" not in text and "planted truth" not in text
     assert "in no list of their fold" not in text
     for run in fake.runs:

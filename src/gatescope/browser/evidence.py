@@ -78,6 +78,7 @@ class RunEvidence:
     model: Record
     curve: pd.DataFrame
     scores: list[Row]
+    contigs: list[Row]
     evaluation: Record
     verdict: Record
     summary: Record
@@ -133,6 +134,7 @@ def _read_run(results: Path, run: str) -> RunEvidence:
         model=read_record(model / "model.json"),
         curve=_table(model / "training.csv", ",", _CURVE),
         scores=_rows(_table(model / "evaluation.tsv", "\t", _SCORES)),
+        contigs=_rows(_table(model / "evaluation_contigs.tsv", "\t", ("contig", *_SCORES))),
         evaluation=read_record(model / "evaluation.json"),
         verdict=read_record(boundaries / "verdict.json"),
         summary=read_record(results / "trace" / run / "summary.json"),

@@ -14,6 +14,7 @@ from markupsafe import Markup
 from gatescope.browser.charts import Score, inline_svg, learning_curve, score_chart
 from gatescope.browser.content import Table
 from gatescope.browser.evidence import Record, Row, RunEvidence
+from gatescope.browser.limits import limits_caption, limits_chart, limits_tables
 from gatescope.browser.memory import memory_chart, memory_table
 from gatescope.browser.tracks import DIRECTION_WORDS
 
@@ -27,6 +28,8 @@ _PREDICTORS = {
     "tn5_bias": "what Tn5 likes to cut, alone",
 }
 _METRICS = {"pearson": "Pearson r", "spearman": "Spearman r", "auroc": "AUROC", "auprc": "AUPRC"}
+#: Predictors are compared in single bases and in these bins; other sizes are folded away.
+_SHOWN_BP = (1, 200)
 _BEST_DESIGNS = 3
 _MEMORY_CAPTION = (
     "How long the units remember: share of units whose memory is half gone after fewer bases. Where the purple line "
@@ -52,6 +55,8 @@ class RunPart:
     memory_table: Table
     score_charts: list[Chart]
     score_tables: list[Table]
+    limits: Chart
+    further_tables: list[Table]
     predictors: Table
     in_words: str
     answer: str
@@ -79,6 +84,8 @@ def run_part(run: RunEvidence, number: int) -> RunPart:
     """
     scores = sorted(run.scores, key=lambda row: (row["bin_bp"], _rank(row["predictor"])))
     bins = [list(rows) for _, rows in groupby(scores, key=lambda row: row["bin_bp"])]
+    shown = [rows for rows in bins if rows[0]["bin_bp"] in _SHOWN_BP]
+    folded = [rows for rows in bins if rows[0]["bin_bp"] not in _SHOWN_BP]
     described = run.evaluation["predictors"]
     profile = inline_svg(run.profile, f"profile{number}", f"Forget gate around boundaries, run {run.name}")
     return RunPart(
@@ -86,8 +93,10 @@ def run_part(run: RunEvidence, number: int) -> RunPart:
         curve=_curve_chart(run, number),
         memory=Chart(Markup(memory_chart(run, f"memory{number}")), _MEMORY_CAPTION),
         memory_table=memory_table(run),
-        score_charts=[_score_chart(rows, f"score{number}-{k}") for k, rows in enumerate(bins)],
-        score_tables=[_score_table(rows) for rows in bins],
+        score_charts=[_score_chart(rows, f"score{number}-{k}") for k, rows in enumerate(shown)],
+        score_tables=[_score_table(rows) for rows in shown],
+        limits=Chart(Markup(limits_chart(run, f"limits{number}")), limits_caption(run)),
+        further_tables=[*map(_score_table, folded), *limits_tables(run)],
         predictors=Table((), [(_predictor(name), described[name]) for name in described]),
         in_words=run.evaluation["in_words"],
         answer=run.verdict["verdict"],
@@ -210,7 +219,7 @@ def _predictor(name: str) -> str:
 
 def _where(rows: Sequence[Row]) -> str:
     bin_bp = rows[0]["bin_bp"]
-    return "per base" if bin_bp == 1 else f"in bins of {bin_bp} bp"
+    return "per base" if bin_bp == 1 else f"in bins of {bin_bp:,} bp"
 
 
 def _has(row: Row, metric: str) -> bool:
