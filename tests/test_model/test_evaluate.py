@@ -436,7 +436,7 @@ def test_summary_says_what_was_scored(world):
     _, found = world.run()
     assert (found["run"], found["input_mode"], found["fold"]) == ("a.f1.1", "sequence", "f1")
     assert found["test_contigs"] == ["c2", "c4"]
-    assert found["model_sha256"] == "ab" * 32 and set(found["predictors"]) == {"model", "gc", "kmer"}
+    assert found["model_sha256"] == "ab" * 32 and set(found["predictors"]) == {"model", "gc", "kmer", "flat"}
     assert found["n_bins"]["200"] == {"scored": 85, "not_scored": 0, "blocks": 17}
     over_kmer = [d for d in found["differences"] if d["over"] == "kmer" and d["metric"] == "auroc"]
     assert (

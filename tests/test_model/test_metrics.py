@@ -251,6 +251,22 @@ def test_levels_replace_sorting_beyond_the_limit(monkeypatch):
             assert found[name].replicates[0] == pytest.approx(found[name].value, abs=1e-12)
 
 
+def test_levels_equal_weighted_samples():
+    """All replicates in one pass, against scikit-learn, a replicate at a time."""
+    counts = np.random.default_rng(12).integers(0, 4, (6, 2, 30))
+    counts[1, :, 5:20] = 0  # levels that nobody has
+    counts[2, 1] = 0  # nothing open
+    found = metrics._level_metrics(counts)
+    for row, each in zip(found, counts, strict=True):
+        if not each[1].any():
+            assert np.isnan(row).all()
+            continue
+        label, level = np.repeat([0, 1], 30), np.tile(np.arange(30), 2)
+        label, level, weight = (x[each.ravel() > 0] for x in (label, level, each.ravel()))
+        assert row[0] == pytest.approx(roc_auc_score(label, level, sample_weight=weight), abs=1e-12)
+        assert row[1] == pytest.approx(average_precision_score(label, level, sample_weight=weight), abs=1e-12)
+
+
 def test_intervals_cover_the_truth():
     """Within a block, bins share their noise: intervals that ignore blocks would be far too narrow."""
     rng = np.random.default_rng(9)

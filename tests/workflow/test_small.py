@@ -43,7 +43,11 @@ def expected_files():
             ):
                 yield f"model/{network}/{name}"
         yield from (
-            f"model/{run}/{name}" for name in ("evaluation.tsv", "evaluation.json", "predicted_state.bw")
+            f"model/{run}/{name}"
+            for name in (
+                *("evaluation.tsv", "evaluation_contigs.tsv", "evaluation.json", "bins.npz"),
+                "predicted_state.bw",
+            )
         )
         yield from (f"trace/{run}/{gate}.{kind}.bw" for gate in GATES for kind in ("mean", "boundary_unit"))
         yield from (

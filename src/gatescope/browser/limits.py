@@ -63,8 +63,8 @@ def _panels(run: RunEvidence) -> list[tuple[_Draw, str]]:
     ):
         words = (
             "Number of cuts: Pearson r with the measured cuts (log scale) in bins of three lengths. The dashed line "
-            "is the best that anybody could reach: cuts are random, and who knows how many to expect still does not "
-            "know how many fall."
+            "is the best that anybody could reach: cuts are random, so that even the right expectation misses the "
+            "number that falls."
         )
         panels.append((_draw_ceiling, words))
     if _windows(run):

@@ -26,6 +26,7 @@ _PREDICTORS = {
     "kmer": "counts of short words (k-mers)",
     "gc": "GC content alone",
     "tn5_bias": "what Tn5 likes to cut, alone",
+    "flat": "even cuts",
 }
 _METRICS = {"pearson": "Pearson r", "spearman": "Spearman r", "auroc": "AUROC", "auprc": "AUPRC"}
 #: Predictors are compared in single bases and in these bins; other sizes are folded away.

@@ -215,8 +215,9 @@ def score_state(bins: Bins, score: NDArray[np.floating], draws: NDArray[np.int64
     if bins.label.all() or not bins.label.any():
         return {"auroc": MISSING, "auprc": MISSING}
     histogram = _histogram(bins, score)  # (2, n_blocks, K)
-    drawn = np.tensordot(draws.astype(np.float64), histogram, axes=(1, 1))  # (R, 2, K)
-    replicates = _level_metrics(drawn)
+    # not of whole numbers: only products of these go through BLAS
+    drawn = [draws.astype(np.float64) @ of_class.astype(np.float64) for of_class in histogram]
+    replicates = _level_metrics(np.stack(drawn, axis=1))
     coarse = _level_metrics(histogram.sum(axis=1)[None])[0]
     exact = coarse
     if score.size <= _MOST_SORTED:
@@ -281,7 +282,7 @@ def _require_finite(score: NDArray, bins: Bins) -> None:
         raise ValueError(f"scores of shape {score.shape} for {bins.label.size} bins, or not all finite")
 
 
-def _histogram(bins: Bins, score: NDArray) -> NDArray[np.float64]:
+def _histogram(bins: Bins, score: NDArray) -> NDArray[np.int64]:
     """Count accessible and other bins per block and level of the score, shape (2, n_blocks, K).
 
     Half of the level edges are quantiles of either class: AUPRC lives in the tail where few others are.
@@ -290,8 +291,7 @@ def _histogram(bins: Bins, score: NDArray) -> NDArray[np.float64]:
     level = np.searchsorted(edges, score, side="right")
     shape = (2, bins.n_blocks, len(edges) + 1)
     index = np.ravel_multi_index((bins.label.astype(np.int64), bins.block, level), shape)
-    # not whole numbers: only products of these go through BLAS
-    return np.bincount(index, minlength=int(np.prod(shape))).reshape(shape).astype(np.float64)
+    return np.bincount(index, minlength=int(np.prod(shape))).reshape(shape)
 
 
 def _edges(bins: Bins, score: NDArray) -> NDArray:
@@ -302,7 +302,7 @@ def _edges(bins: Bins, score: NDArray) -> NDArray:
     )
 
 
-def _level_metrics(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+def _level_metrics(counts: NDArray) -> NDArray[np.float64]:
     """Return AUROC and AUPRC from bins per class and level, shape (R, 2, K) -> (R, 2); NaN if a class is empty.
 
     scikit-learn takes one weighted sample at a time, and most of its time to look at it: here all replicates are one
@@ -312,7 +312,7 @@ def _level_metrics(counts: NDArray[np.float64]) -> NDArray[np.float64]:
     others_above, opened_above = others.cumsum(axis=1), opened.cumsum(axis=1)
     n_others, n_opened = others_above[:, -1], opened_above[:, -1]
     above = others_above + opened_above
-    precision = np.divide(opened_above, above, out=np.zeros_like(above), where=above > 0)
+    precision = np.divide(opened_above, above, out=np.zeros(above.shape), where=above > 0)
     lost = (opened * (others_above - others / 2)).sum(axis=1)  # pairs in the wrong order, ties by half
     with np.errstate(invalid="ignore", divide="ignore"):
         auroc = 1 - lost / (n_others * n_opened)

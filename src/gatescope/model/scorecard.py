@@ -147,6 +147,8 @@ def summarise(
     """
     inputs, targets = list(meta["network"]["inputs"]), list(meta["network"]["targets"])
     names = dict.fromkeys(name for name, _ in scores)
+    if limits.profiles is not None:
+        names["flat"] = None
     # counts decide where the network predicts them
     metric = "pearson" if "cuts" in targets else "auprc"
     words = (
