@@ -1,6 +1,6 @@
 """What did the user ask the workflow for? Runs, and mistakes in one line each.
 
-Public names: `Run`, `explain`, `refuse_endless`, `plan_runs`, `needs_bias`, `size_runs`, `network_settings`,
+Public names: `Run`, `explain`, `refuse_endless`, `plan_runs`, `has_gates`, `needs_bias`, `size_runs`, `network_settings`,
 `training_settings`, `check_folds`, `genes_file`, `check_boundaries`, `check_lengths`, `read_section`, `check_values`.
 
 `workflow/rules/common.smk` reads this at parse time, possibly with a Python that has nothing but
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from gatescope.errors import InputError
+from gatescope.network_size import channels_of_size, count_weights
 from gatescope.samples import BIAS_TRACK, Sample
 
 _WANTED = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
@@ -112,7 +113,7 @@ def plan_runs(config: Mapping[str, Any], samples: Mapping[str, Sample]) -> dict[
     ------
     InputError
         If a name is not defined, or a model reads a track that a sample does not have, or cuts are
-        both an input and a target of a model.
+        both an input and a target of a model, or no model has gates, or one cannot be made as large as another.
     """
     runs = config["runs"]
     for key in ("models", "folds"):
@@ -123,6 +124,14 @@ def plan_runs(config: Mapping[str, Any], samples: Mapping[str, Sample]) -> dict[
                 )
     for model in runs["models"]:
         _check_inputs(model, config["models"][model], samples)
+        _check_trunk(model, config["models"][model])
+        network_settings(config, model)
+    if not any(has_gates(config, model) for model in runs["models"]):
+        raise InputError(
+            f"no gates in {', '.join(runs['models'])}, and gates are what this workflow is about",
+            where="config: runs.models",
+            remedy="name a model of trunk: recurrent as well",
+        )
     planned = [Run(m, f, s) for m in runs["models"] for f in runs["folds"] for s in runs["seeds"]]
     return {run.name: run for run in planned}
 
@@ -152,6 +161,22 @@ def _check_inputs(name: str, model: Mapping[str, Any], samples: Mapping[str, Sam
         raise InputError(
             f"got [{low}, {high}], wanted the shorter first", where=f"config: models.{name}.half_life_bp"
         )
+
+
+def _check_trunk(name: str, model: Mapping[str, Any]) -> None:
+    """Refuse what dilated convolutions do not go with."""
+    for key, wanted in (("stem", "conv"), ("strands", "free")):
+        if model["trunk"] == "dilated" and model[key] != wanted:
+            raise InputError(
+                f"{model[key]!r} does not go with trunk: dilated",
+                where=f"config: models.{name}.{key}",
+                remedy=f"set {wanted}",
+            )
+
+
+def has_gates(config: Mapping[str, Any], model: str) -> bool:
+    """Tell whether a model has a recurrence: others are trained and scored, and there it ends."""
+    return config["models"][model]["trunk"] == "recurrent"
 
 
 def needs_bias(config: Mapping[str, Any]) -> bool:
@@ -193,10 +218,13 @@ def size_runs(config: Mapping[str, Any], runs: Iterable[Run]) -> list[dict[str, 
     """Return what the cost of the runs depends on, runs alike together, as `gatescope.data.preflight` takes it."""
     sizes = Counter()
     for run in runs:
-        network, training = config["models"][run.model], training_settings(config, run.model)
+        network, training = network_settings(config, run.model), training_settings(config, run.model)
         size = {"fold": run.fold, "contigs": config["trace"]["contigs"]}
         size |= {key: training[key] for key in ("epochs", "windows_per_epoch")}
-        size |= {key: network[key] for key in ("hidden_units", "layers")}
+        if has_gates(config, run.model):
+            size |= {key: network[key] for key in ("hidden_units", "layers")}
+        else:
+            size |= {"dilated_layers": network["trunk_layers"], "channels": network["stem_channels"]}
         sizes[tuple(size.items())] += 1
     return [{"runs": n, **dict(size)} for size, n in sizes.items()]
 
@@ -242,8 +270,27 @@ def check_lengths(dip_bp: int, flank_bp: int, profile_bp: int) -> None:
 
 
 def network_settings(config: Mapping[str, Any], model: str) -> dict[str, Any]:
-    """Return what defines the network `model`: its entry in the library, training apart."""
-    return {key: value for key, value in config["models"][model].items() if key != "training"}
+    """Return what defines the network `model`: its entry in the library, training apart, its size worked out.
+
+    Raises
+    ------
+    InputError
+        If it cannot be made as large as the model that its `same_size_as` names.
+    """
+    network = {key: value for key, value in config["models"][model].items() if key != "training"}
+    other = network.pop("same_size_as")
+    if not other:
+        return network
+    place = f"config: models.{model}.same_size_as"
+    if other not in config["models"]:
+        raise InputError(f"{other!r} is not defined", where=place, remedy=_choices(config["models"]))
+    if network["trunk"] != "dilated" or config["models"][other]["trunk"] != "recurrent":
+        raise InputError(
+            f"{model} is of trunk {network['trunk']}, {other} of trunk {config['models'][other]['trunk']}",
+            where=place,
+            remedy="give a model of trunk: dilated the name of one of trunk: recurrent",
+        )
+    return network | {"stem_channels": channels_of_size(network, count_weights(config["models"][other]), place)}
 
 
 def training_settings(config: Mapping[str, Any], model: str) -> dict[str, Any]:

@@ -57,7 +57,7 @@ def config(**changes):
     """Return a small configuration with its defaults filled in."""
     fold = {"test": ["chr3"], "valid": ["chr4"]}
     model = {"inputs": ["sequence"], "targets": ["cuts", "state"], "half_life_bp": [2, 9]}
-    model |= {"bias": "none", "training": {}}
+    model |= {"bias": "none", "training": {}, "trunk": "recurrent", "same_size_as": ""}
     return {
         "exclude_contigs": [],
         "folds": {"f1": fold, "elsewhere": {"test": ["x"], "valid": ["x"]}},
@@ -138,7 +138,7 @@ def test_defaults_are_those_of_the_code(section, kind):
             defaults |= {name: at.default for name, at in inspect.signature(one).parameters.items()}
     for key, schema in keys(SCHEMA):
         head, _, name = key.rpartition(".")
-        if head == section and name not in ("sampling", "training"):
+        if head == section and name not in ("sampling", "training", "same_size_as"):
             expected = list(defaults[name]) if isinstance(defaults[name], tuple) else defaults[name]
             assert schema["default"] == expected, key
 
@@ -409,6 +409,8 @@ def test_runs_alike_are_sized_together(sheet):
         "targets": ["state"],
         "half_life_bp": [2, 9],
         "bias": "none",
+        "trunk": "recurrent",
+        "same_size_as": "",
         "hidden_units": 8,
         "layers": 1,
     }

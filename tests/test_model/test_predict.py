@@ -31,7 +31,15 @@ def whole(network, store, contig):
 
 @pytest.mark.parametrize("chunk_bp", [97, 100_000])
 @pytest.mark.parametrize(
-    "options", [{}, {"inputs": ("sequence", "cuts")}, {"layers": 2}, {"recurrence": False}], ids=str
+    "options",
+    [
+        {},
+        {"inputs": ("sequence", "cuts")},
+        {"layers": 2},
+        {"recurrence": False},
+        {"trunk": "dilated", "trunk_layers": 5},
+    ],
+    ids=str,
 )
 def test_chunks_equal_one_piece(store, monkeypatch, options, chunk_bp):
     monkeypatch.setattr(module, "_CHUNK_BP", chunk_bp)

@@ -47,6 +47,8 @@ class RunSize:
     fold : str
         Fold they hold out; empty takes the largest.
     epochs, windows_per_epoch, hidden_units, layers : int
+    dilated_layers, channels : int
+        Of a network of dilated convolutions, which has no gates to trace; no layers for one with a recurrence.
     contigs : {"all", "held-out"}
         Contigs that get gate tracks.
     """
@@ -57,6 +59,8 @@ class RunSize:
     windows_per_epoch: int = 4800
     hidden_units: int = 32
     layers: int = 1
+    dilated_layers: int = 0
+    channels: int = 48
     contigs: str = "all"
 
 

@@ -134,7 +134,7 @@ def design(model: Path | str, trace: Path | str, output: Path | str, *, settings
 
 def _check(network: AccessibilityNetwork, meta: Mapping[str, Any], model: Path, trace: Path) -> None:
     """Refuse a network without memory, and a trace of other weights."""
-    if not network.config.recurrence:
+    if not network.lstm_layers:
         raise InputError("the network has no recurrence, so no unit can hold a memory", where=model)
     again = "run gatescope trace again"
     if read_record(trace / "summary.json", {"model_sha256": str}, again)["model_sha256"] != meta["sha256"]:

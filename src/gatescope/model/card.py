@@ -67,11 +67,21 @@ def write_card(
 
 def _what(meta: Mapping[str, Any]) -> str:
     targets = " and ".join(_PREDICTS[target] for target in meta["network"]["targets"])
-    return f"A recurrent network that predicts, from {' and '.join(meta['network']['inputs'])}, {targets}."
+    kind = "recurrent" if meta["network"]["trunk"] == "recurrent" else "convolutional"
+    return f"A {kind} network that predicts, from {' and '.join(meta['network']['inputs'])}, {targets}."
 
 
 def _network(meta: Mapping[str, Any], parameters: int) -> str:
     network = meta["network"]
+    if network["trunk"] == "dilated":
+        return _list(
+            {
+                "stem": f"{network['stem']}, {network['stem_channels']} channels",
+                "dilated convolutions": f"{network['trunk_layers']} in place of a recurrence; a base is predicted from "
+                f"{meta['lookahead_bp']} bp on either side",
+                "weights": f"{parameters:,}",
+            }
+        )
     shortest, longest = network["half_life_bp"]
     rows = {
         "stem": f"{network['stem']}, sees {meta['lookahead_bp']} bp ahead of the recurrence",

@@ -1,6 +1,6 @@
 """What predicts accessibility? A convolutional stem, a bidirectional LSTM at 1 bp, and two heads.
 
-    one-hot + tracks -> stem (no pooling) -> LSTM layer(s) -> cuts, accessible state
+    one-hot + tracks -> stem (no pooling) -> LSTM layer(s), or dilated convolutions -> cuts, accessible state
 
 Every LSTM layer is a module of its own with one layer in it: dropout between layers then comes from a seeded
 generator, and `gatescope.trace` finds each layer's input and output without hooks.
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import linear, pad
 
+from gatescope.model.dilated import DilatedTrunk
 from gatescope.model.directions import read_out, run_layer
 from gatescope.model.memory_plan import forget_bias
 from gatescope.model.network_config import NetworkConfig
@@ -123,8 +124,10 @@ class AccessibilityNetwork(nn.Module):
         self.config = config
         self.stem = Stem(config)
         width, hidden = config.features, config.hidden_units
+        is_dilated = config.trunk == "dilated"
+        self.dilated = DilatedTrunk(width, config.trunk_layers) if is_dilated else nn.Identity()
         self.recurrent = nn.ModuleList()
-        for _ in range(config.layers if config.recurrence else 0):
+        for _ in range(config.layers if config.is_recurrent else 0):
             self.recurrent.append(_lstm(width, hidden, config))
             width = 2 * hidden
         self.heads = nn.ModuleDict({target: nn.Linear(width, 1) for target in config.targets})
@@ -144,7 +147,7 @@ class AccessibilityNetwork(nn.Module):
         dropout : torch.Generator, optional
             Source of the dropout masks; without it nothing is dropped, in any mode of the module.
         """
-        features = self.features(one_hot, tracks)  # (N, L, C)
+        features = self.dilated(self.features(one_hot, tracks))  # (N, L, C)
         weights = torch.cat([self._head_weight(name) for name in self.heads])
         biases = torch.cat([self._head(name).bias for name in self.heads])
         for lstm in self.lstm_layers[:-1]:
@@ -158,7 +161,7 @@ class AccessibilityNetwork(nn.Module):
         return Outputs(heads.get("cuts"), heads.get("state"))
 
     def features(self, one_hot: Tensor, tracks: Tensor | None = None) -> Tensor:
-        """Return what the first LSTM layer reads, shape (N, L, C): the stem's channels at each base."""
+        """Return what the trunk reads, shape (N, L, C): the stem's channels at each base."""
         return self.stem(self.signal(one_hot, tracks))
 
     def signal(self, one_hot: Tensor, tracks: Tensor | None = None) -> Tensor:
@@ -236,7 +239,7 @@ class AccessibilityNetwork(nn.Module):
         if self.config.dropout:
             kept = torch.rand(windows, width, generator=dropout) >= self.config.dropout
             shown = kept / (1 - self.config.dropout)
-        if is_last and self.config.direction_dropout and self.config.recurrence:
+        if is_last and self.config.direction_dropout and self.config.is_recurrent:
             drawn, half = torch.rand(windows, 1, generator=dropout), self.config.direction_dropout / 2
             sides = torch.cat([drawn >= half, drawn < 1 - half], dim=1)
             shown = shown * sides.repeat_interleave(width // 2, dim=1)
@@ -274,6 +277,8 @@ class AccessibilityNetwork(nn.Module):
     @torch.no_grad()
     def _draw_weights(self, generator: torch.Generator) -> None:
         self.stem.draw_weights(generator)
+        if isinstance(self.dilated, DilatedTrunk):
+            self.dilated.draw_weights(generator)
         for lstm in self.lstm_layers:
             for name, parameter in lstm.named_parameters():
                 if "weight" in name:

@@ -17,6 +17,7 @@ SEQUENCE = "sequence"
 TARGETS = ("cuts", "state")
 _CHOICES = {
     "stem": ("conv", "dilated", "none"),
+    "trunk": ("recurrent", "dilated"),
     "cell": ("lstm", "coupled"),
     "strands": ("free", "tied"),
     "bias": ("none", "tn5"),
@@ -41,6 +42,11 @@ class NetworkConfig:
         Filters of the stem and how many bases each one sees (odd, centred).
     stem_layers : int
         Dilated convolutions, three taps each, 1, 2, 4, ... bp apart.
+    trunk : {"recurrent", "dilated"}
+        What lies between stem and heads: the recurrence; or, in its place, residual dilated convolutions as wide as
+        the stem (`gatescope.model.dilated`), a network without gates to compare with.
+    trunk_layers : int
+        Convolutions of a dilated trunk, three taps each, 2, 4, 8, ... bp apart.
     cell : {"lstm", "coupled"}
         Coupled: the input gate is 1 - the forget gate, see `gatescope.model.tied`.
     strands : {"free", "tied"}
@@ -72,6 +78,8 @@ class NetworkConfig:
     stem_channels: int = 48
     stem_width_bp: int = 15
     stem_layers: int = 4
+    trunk: str = "recurrent"
+    trunk_layers: int = 8
     cell: str = "lstm"
     strands: str = "free"
     hidden_units: int = 32
@@ -103,7 +111,7 @@ class NetworkConfig:
                 raise InputError(
                     f"{getattr(self, name)!r}; wanted one of {', '.join(choices)}", where=f"models: {name}"
                 )
-        for name in ("stem_channels", "stem_width_bp", "stem_layers", "hidden_units", "layers"):
+        for name in ("stem_channels", "stem_width_bp", "stem_layers", "trunk_layers", "hidden_units", "layers"):
             if getattr(self, name) < 1:
                 raise InputError(f"{getattr(self, name)}; wanted at least 1", where=f"models: {name}")
         if self.stem_width_bp % 2 == 0:
@@ -121,6 +129,7 @@ class NetworkConfig:
         if not 0 <= self.resting_memory <= 10:
             raise InputError(f"{self.resting_memory}; wanted 0 to 10", where="models: resting_memory")
         self._check_bias()
+        self._check_trunk()
 
     def _check_bias(self) -> None:
         if self.bias_tracks and "cuts" not in self.targets:
@@ -129,6 +138,18 @@ class NetworkConfig:
                 where="models: bias",
                 remedy="add cuts to targets, or set none",
             )
+
+    def _check_trunk(self) -> None:
+        for name, wanted in (("stem", "conv"), ("strands", "free")):
+            if self.trunk == "dilated" and getattr(self, name) != wanted:
+                raise InputError(
+                    f"'dilated' goes with {name}: {wanted}; got {getattr(self, name)}", where="models: trunk"
+                )
+
+    @property
+    def is_recurrent(self) -> bool:
+        """Whether there is a recurrence, and so gates."""
+        return self.recurrence and self.trunk == "recurrent"
 
     @property
     def tracks(self) -> tuple[str, ...]:
@@ -147,12 +168,22 @@ class NetworkConfig:
 
     @property
     def lookahead_bp(self) -> int:
-        """How far the stem sees ahead of the base that the recurrence has reached."""
+        """How far a network sees ahead of the base it is at, recurrence aside."""
+        return self.stem_reach_bp + self.trunk_reach_bp
+
+    @property
+    def stem_reach_bp(self) -> int:
+        """How far the stem sees ahead of the base that the trunk is at."""
         return self.dilated_reach_bp + (0 if self.stem == "none" else self.stem_width_bp // 2)
 
     @property
+    def trunk_reach_bp(self) -> int:
+        """How far the dilated convolutions of the trunk see."""
+        return 2 ** (self.trunk_layers + 1) - 2 if self.trunk == "dilated" else 0
+
+    @property
     def dilated_reach_bp(self) -> int:
-        """How far the dilated convolutions see."""
+        """How far the dilated convolutions of the stem see."""
         return 2**self.stem_layers - 1 if self.stem == "dilated" else 0
 
     @property

@@ -88,13 +88,13 @@ def predict_contig(
 def read_features(
     network: AccessibilityNetwork, genome: Genome, contig: str, places: list[tuple[int, int]]
 ) -> Tensor:
-    """Return what the first layer reads at equally long stretches of a contig, shape (N, L, C).
+    """Return what the trunk reads at equally long stretches of a contig, shape (N, L, C).
 
     The same values as if the stem had read the whole contig: it sees the bases beyond a stretch, and nothing beyond
     the contig's ends.
     """
     inputs = _read_inputs(network, genome, contig, places)
-    halo = network.config.lookahead_bp
+    halo = network.config.stem_reach_bp
     return network.features(*inputs)[:, halo : inputs[0].shape[2] - halo]
 
 
@@ -102,7 +102,7 @@ def _read_inputs(
     network: AccessibilityNetwork, genome: Genome, contig: str, places: list[tuple[int, int]]
 ) -> tuple[Tensor, Tensor]:
     """Return one-hot and tracks of stretches, widened by as far as the stem sees on either side."""
-    halo, device = network.config.lookahead_bp, network.like.device
+    halo, device = network.config.stem_reach_bp, network.like.device
     wide = [(start - halo, end + halo) for start, end in places]
     codes = np.stack([_padded(genome.codes(contig), *place, UNKNOWN) for place in wide])
     tracks = np.empty((len(wide), len(network.config.tracks), codes.shape[1]), np.float32)
@@ -119,7 +119,7 @@ def _padded(values: NDArray, start: int, end: int, beyond: int) -> NDArray:
 
 def _strand_reader(network: AccessibilityNetwork, genome: Genome, contig: str, is_reverse: bool) -> _Read:
     """Return a reader of the stem's features along one strand of a contig."""
-    length, halo = genome.lengths[contig], network.config.lookahead_bp
+    length, halo = genome.lengths[contig], network.config.stem_reach_bp
 
     def read(start: int, end: int) -> Tensor:
         if not is_reverse:
@@ -159,8 +159,13 @@ def _read_top(network: AccessibilityNetwork, read: _Read, length: int) -> Iterat
     if network.lstm_layers:
         yield from _read_layer(network.lstm_layers[-1], read, length)
         return
+    beyond = network.config.trunk_reach_bp
     for start in range(0, length, _CHUNK_BP):
-        yield slice(None), start, read(start, min(start + _CHUNK_BP, length))[0]
+        end = min(start + _CHUNK_BP, length)
+        # what the trunk sees beyond the part, but nothing off the contig: there it reads zeros
+        first = max(0, start - beyond)
+        features = network.dilated(read(first, min(end + beyond, length)))
+        yield slice(None), start, features[0, start - first : end - first]
 
 
 def _read_layer(lstm: nn.LSTM, read: _Read, length: int) -> Iterator[tuple[slice, int, Tensor]]:

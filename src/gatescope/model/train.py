@@ -142,6 +142,8 @@ def train(
     """
     if twin not in TWINS:
         raise InputError(f"{twin!r}; wanted one of {', '.join(TWINS)}", where="--twin")
+    if twin == "ablated" and network.get("trunk") == "dilated":
+        raise InputError("'ablated', of a network that has no recurrence", where="--twin")
     if workers < 0:
         raise InputError(f"{workers}; wanted 0 or more", where="training: workers")
     config = read_section(NetworkConfig, {**network, "recurrence": twin != "ablated"}, "models")
