@@ -30,10 +30,10 @@ rule all:
     input:
         reports=expand("results/{sample}/browser/report.html", sample=SAMPLES),
         hubs=expand("results/{sample}/browser/hub.txt", sample=SAMPLES),
-        audits=expand("results/{sample}/trace/{run}/reach.tsv", sample=SAMPLES, run=RUNS),
-        loci=expand("results/{sample}/trace/{run}/locus/locus.svg", sample=SAMPLES, run=RUNS),
+        audits=expand("results/{sample}/trace/{run}/reach.tsv", sample=SAMPLES, run=GATE_RUNS),
+        loci=expand("results/{sample}/trace/{run}/locus/locus.svg", sample=SAMPLES, run=GATE_RUNS),
         verdicts=expand("results/{sample}/boundaries/verdict.json", sample=SAMPLES),
-        designs=expand("results/{sample}/design/{run}/constructs.fa", sample=SAMPLES, run=RUNS),
+        designs=expand("results/{sample}/design/{run}/constructs.fa", sample=SAMPLES, run=GATE_RUNS),
 
 
 onsuccess:

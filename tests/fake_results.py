@@ -211,6 +211,7 @@ def _write_model(folder: Path, run: str, targets: tuple[str, ...], rng: np.rando
             "half_life_bp": [2.0, 1000.0],
             "bias": "none",
             "half_life_spectrum": "log-uniform",
+            "trunk": "recurrent",
             "recurrence": True,
         },
         "lookahead_bp": 7,

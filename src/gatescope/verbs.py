@@ -98,6 +98,14 @@ _SAMPLE = option("--sample", "name of the sample", metavar="NAME")
 _RESULTS = folder("--results", "results folder of the sample")
 _RUNS = option("--runs", "names of the runs, such as sequence.f1.1", nargs="+", metavar="RUN")
 
+_PEERS = option(
+    "--peers",
+    "names of the runs without gates, whose scores are shown and no more",
+    nargs="*",
+    default=(),
+    metavar="RUN",
+)
+
 _READ = (
     folder("--store", "encoded store made by `encode`", default=None),
     file("--fasta", "any sequences instead of a store, for a network that reads DNA alone", default=None),
@@ -279,7 +287,7 @@ VERBS: dict[str, Verb] = {
         (
             _STORE,
             _MODEL,
-            folder("--ablated", "folder of the twin without recurrence", default=None),
+            folder("--ablated", "folder of the twin without recurrence", nargs="?", default=None),
             named_paths("--predictors", "further predictions of the state to score"),
             _SEED,
             _THREADS,
@@ -396,6 +404,6 @@ VERBS: dict[str, Verb] = {
     "report": Verb(
         "gatescope.browser.report",
         "write the self-contained report",
-        (_SAMPLE, _RESULTS, _GENOME, _RUNS, _SETTINGS),
+        (_SAMPLE, _RESULTS, _GENOME, _RUNS, _PEERS, _SETTINGS),
     ),
 }

@@ -2,6 +2,8 @@
 
 import json
 import re
+import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pandas as pd
@@ -195,6 +197,30 @@ def test_ids_are_unique_also_with_several_runs(tmp_path):
     assert used and set(used) <= set(page.ids)
     words = "browser/igv_session.xml shows the chosen units and the predictions of sequence.f1.2."
     assert words in page.text
+
+
+def test_a_run_without_gates_has_a_curve_and_scores(tmp_path):
+    """Nothing of it is there but what `train` and `evaluate` write."""
+    fake = write_fake_results(tmp_path, runs=("sequence.f1.1", "cnn.f1.1"))
+    for stage in ("trace", "boundaries", "design"):
+        shutil.rmtree(fake.results / stage / "cnn.f1.1")
+    model = fake.results / "model" / "cnn.f1.1" / "model.json"
+    content = json.loads(model.read_text())
+    network = content["network"] | {"trunk": "dilated", "trunk_layers": 8, "stem_channels": 43}
+    model.write_text(json.dumps(content | {"network": network}))
+    report("demo", fake.results, fake.genome, fake.runs[:1], peers=fake.runs[1:], settings=SETTINGS)
+    page = Page((fake.results / "browser" / "report.html").read_text())
+    assert len(set(page.ids)) == len(page.ids)
+    assert "no gates: 43 channels, 8 dilated convolutions" in page.text
+    assert page.text.count("Kept: epoch 4 of 5") == 2
+    assert page.text.count("cnn.f1.1 beats the k-mer baseline") == 1
+    alone = Page(write(fake_without(fake, "cnn.f1.1"))).text
+    assert page.text.count("What each predictor is") == alone.count("What each predictor is") + 1
+    assert page.text.count("What this does not show") == alone.count("What this does not show")
+
+
+def fake_without(fake, run):
+    return replace(fake, runs=tuple(name for name in fake.runs if name != run))
 
 
 def test_a_network_that_predicts_the_state_only(tmp_path):

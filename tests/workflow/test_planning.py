@@ -49,6 +49,25 @@ def test_predictions_follow_the_targets(tmp_path):
         assert len(shown) == 4 and not any("counter.f1.1/predicted_state" in name for name in shown)
 
 
+def test_a_model_without_gates_is_trained_and_scored_and_nothing_else(tmp_path):
+    overlay = tmp_path / "peers.yaml"
+    models = {"cnn": {"trunk": "dilated", "trunk_layers": 1, "same_size_as": "dna"}}
+    overlay.write_text(yaml.safe_dump({"models": models, "runs": {"models": ["cnn", "dna"]}}))
+    done = make_small(tmp_path / "small", overlay).run("--dry-run")
+    assert done.returncode == 0, done.stdout
+    jobs = planned(done.stdout)
+    of_cnn = {rule for rule, each in jobs.items() if any("/cnn.f1.1" in name for _, out in each for name in out)}
+    assert of_cnn == {"train", "evaluate"}
+    made = {name for _, out in jobs["train"] for name in out if name.endswith("model.json")}
+    assert {name.split("/")[-2] for name in made} == {f"dna.f1.1{end}" for end in ("", ".random", ".ablated")} | {
+        "cnn.f1.1"
+    }
+    ((reported, _),), ((hub, _),) = jobs["report"], jobs["hub"]
+    assert "results/planted/model/cnn.f1.1/evaluation.tsv" in reported
+    assert not any("cnn" in name for name in hub)
+    assert re.search(r"--runs dna\.f1\.1 .*--peers cnn\.f1\.1", done.stdout, flags=re.DOTALL)
+
+
 @pytest.mark.parametrize("bias", ["none", "tn5"])
 def test_the_preference_is_encoded_where_a_model_asks_for_it(tmp_path, bias):
     overlay = tmp_path / "bias.yaml"

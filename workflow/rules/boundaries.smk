@@ -50,7 +50,7 @@ rule boundaries:
 rule verdict:
     """Say what all runs of a sample together show."""
     input:
-        expand("results/{{sample}}/boundaries/{run}/verdict.json", run=RUNS),
+        expand("results/{{sample}}/boundaries/{run}/verdict.json", run=GATE_RUNS),
     output:
         "results/{sample}/boundaries/verdict.json",
     log:

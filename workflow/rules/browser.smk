@@ -8,7 +8,7 @@ rule hub:
         cuts="results/{sample}/atac/cuts.bw",
         store="results/{sample}/data/encoded",
         tracks=browser_tracks,
-        verdicts=expand("results/{{sample}}/boundaries/{run}/verdict.json", run=RUNS),
+        verdicts=expand("results/{{sample}}/boundaries/{run}/verdict.json", run=GATE_RUNS),
     output:
         hub="results/{sample}/browser/hub.txt",
         session="results/{sample}/browser/igv_session.xml",
@@ -23,7 +23,7 @@ rule hub:
         runtime=10,
     params:
         results=subpath(output.hub, ancestor=2),
-        runs=list(RUNS),
+        runs=list(GATE_RUNS),
         ucsc_genome=config["browser"]["ucsc_genome"],
         stage_version=STAGE_VERSIONS["hub"],
     shell:
@@ -62,7 +62,8 @@ rule report:
         runtime=10,
     params:
         results=subpath(output[0], ancestor=2),
-        runs=list(RUNS),
+        runs=list(GATE_RUNS),
+        peers=PEER_RUNS,
         settings=json.dumps(config["browser"]),
         stage_version=STAGE_VERSIONS["report"],
     shell:
@@ -72,6 +73,7 @@ rule report:
             --results {params.results:q} \
             --genome {input.genome:q} \
             --runs {params.runs:q} \
+            --peers {params.peers:q} \
             --settings {params.settings:q} \
             --log {log:q}
         """

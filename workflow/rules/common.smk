@@ -19,6 +19,7 @@ from gatescope.config import (
     check_folds,
     explain,
     genes_file,
+    has_gates,
     needs_bias,
     network_settings,
     plan_runs,
@@ -79,6 +80,9 @@ def read_configuration():
 
 
 SAMPLES, RUNS, FOLDS, GENES = read_configuration()
+# networks without gates are trained and scored; everything else is about gates
+GATE_RUNS = {name: run for name, run in RUNS.items() if has_gates(config, run.model)}
+PEER_RUNS = [name for name in RUNS if name not in GATE_RUNS]
 REMOTES = remotes_of(SAMPLES)
 PLANTED_SAMPLES = [name for name, sample in SAMPLES.items() if sample.is_planted]
 SAMPLES_WITHOUT_PEAKS = [name for name, sample in SAMPLES.items() if sample.calls_peaks]
@@ -182,6 +186,17 @@ def training_of(wildcards):
     return json.dumps(training_settings(config, run_of(wildcards).model))
 
 
+def ablated_twin(wildcards):
+    """Return the weights of a run's twin without recurrence; none where there is no recurrence to take out."""
+    folder = ablated_folder(wildcards)
+    return f"{folder}/model.safetensors" if folder else []
+
+
+def ablated_folder(wildcards):
+    """Return the folder of that twin, or none."""
+    return f"results/{wildcards.sample}/model/{wildcards.run}.ablated" if wildcards.run in GATE_RUNS else []
+
+
 def gpus_of(wildcards):
     """Return how many GPUs a training takes on this machine; on a cluster the profile says so instead."""
     may_use_gpu = json.loads(training_of(wildcards)).get("device", "auto") != "cpu"
@@ -202,9 +217,9 @@ def pieces_of(stage, folder):
 
 
 def browser_tracks(wildcards):
-    """Return every track of a sample that a person looks at."""
+    """Return every track of a sample that a person opens beside the gates."""
     files = []
-    for name, run in RUNS.items():
+    for name, run in GATE_RUNS.items():
         targets = config["models"][run.model]["targets"]
         files += [f"model/{name}/predicted_{target}.bw" for target in targets]
         files += [f"trace/{name}/{track}" for track in gate_tracks("mean") + gate_tracks("boundary_unit")]
@@ -219,12 +234,13 @@ def report_tables(wildcards):
         "boundaries": ["profile.tsv", "units.tsv", "verdict.json", "profile.svg"],
         "design": ["constructs.fa", "designs.tsv"],
     }
-    folders = [(stage, name) for name in RUNS for stage in tables]
+    folders = [(stage, name) for name in GATE_RUNS for stage in tables]
+    folders += [("model", name) for name in PEER_RUNS]
     return [
         f"results/{wildcards.sample}/{stage}/{name}/{table}"
         for stage, name in folders
         for table in tables[stage]
-    ] + [f"results/{wildcards.sample}/trace/{name}.random/units.tsv" for name in RUNS]
+    ] + [f"results/{wildcards.sample}/trace/{name}.random/units.tsv" for name in GATE_RUNS]
 
 
 def runs_that_predict(*targets):

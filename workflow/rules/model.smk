@@ -57,7 +57,7 @@ rule evaluate:
         store="results/{sample}/data/encoded",
         model="results/{sample}/model/{run}/model.safetensors",
         description="results/{sample}/model/{run}/model.json",
-        ablated="results/{sample}/model/{run}.ablated/model.safetensors",
+        ablated=ablated_twin,
         predictors=oracle_file,
     output:
         scores="results/{sample}/model/{run}/evaluation.tsv",
@@ -82,7 +82,7 @@ rule evaluate:
         runtime=60,
     params:
         model=subpath(input.model, parent=True),
-        ablated=subpath(input.ablated, parent=True),
+        ablated=ablated_folder,
         predictors=named_predictors,
         seed=config["seed"],
         stage_version=STAGE_VERSIONS["evaluate"],

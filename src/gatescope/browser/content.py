@@ -12,7 +12,7 @@ from typing import Any
 from markupsafe import Markup
 
 from gatescope.boundaries.profile import ProfileShape
-from gatescope.browser.evidence import Record, RunEvidence, SampleEvidence
+from gatescope.browser.evidence import Record, RunEvidence, SampleEvidence, ScoredRun
 from gatescope.browser.places import Place
 from gatescope.browser.tracks import DIRECTION_WORDS
 from gatescope.genome.contigs import name_list
@@ -100,7 +100,7 @@ def folds_table(preflight: Record) -> Table:
     return Table(("fold", "part", "contigs", "bp", "peaks"), rows)
 
 
-def runs_table(runs: Sequence[RunEvidence]) -> Table:
+def runs_table(runs: Sequence[ScoredRun]) -> Table:
     """Say which networks were trained on what."""
     columns = (
         "run",
@@ -115,13 +115,12 @@ def runs_table(runs: Sequence[RunEvidence]) -> Table:
     rows = []
     for run in runs:
         network, fold = run.model["network"], run.model["fold"]
-        units = f"{network['hidden_units']} per direction"
         rows.append(
             (
                 run.name,
                 _words(network["inputs"]),
                 _words(network["targets"]) + _given(network["bias"]),
-                units if network["layers"] == 1 else f"{units}, {network['layers']} layers",
+                _units(network),
                 f"{run.model['lookahead_bp']} bp",
                 name_list(fold["test"]),
                 name_list(fold["valid"]),
@@ -230,6 +229,13 @@ def _atac(atac: Record) -> tuple[str, str]:
     if atac["reads"] is not None:
         words.append(f"one per read: {atac['reads']:,} reads ({atac['kind']})")
     return cuts, "; ".join(words) or "counted before, from a bigWig"
+
+
+def _units(network: Record) -> str:
+    if network["trunk"] == "dilated":
+        return f"no gates: {network['stem_channels']} channels, {network['trunk_layers']} dilated convolutions"
+    units = f"{network['hidden_units']} per direction"
+    return units if network["layers"] == 1 else f"{units}, {network['layers']} layers"
 
 
 def _given(bias: str) -> str:

@@ -1,6 +1,6 @@
 """What is there to report? The files of a sample, read whole; what is missing is an error, not a blank.
 
-Public names: `Record`, `Row`, `RunEvidence`, `SampleEvidence`, `read_evidence`, `read_record`.
+Public names: `Record`, `Row`, `ScoredRun`, `RunEvidence`, `SampleEvidence`, `read_evidence`, `read_record`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -71,8 +71,8 @@ class Record(Mapping[str, Any]):
 
 
 @dataclass(frozen=True)
-class RunEvidence:
-    """Hold what the files say about one run, an attribute per file; `profile` is the path of the figure."""
+class ScoredRun:
+    """Hold what the files say about one run whatever its network, an attribute per file."""
 
     name: str
     model: Record
@@ -80,6 +80,12 @@ class RunEvidence:
     scores: list[Row]
     contigs: list[Row]
     evaluation: Record
+
+
+@dataclass(frozen=True)
+class RunEvidence(ScoredRun):
+    """Hold what they say about a run with gates as well; `profile` is the path of the figure."""
+
     verdict: Record
     summary: Record
     units: pd.DataFrame
@@ -90,7 +96,10 @@ class RunEvidence:
 
 @dataclass(frozen=True)
 class SampleEvidence:
-    """Hold what the files say about the sample and all its runs; `preference` and `funnel` are paths of figures."""
+    """Hold what the files say about the sample and all its runs; `preference` and `funnel` are paths of figures.
+
+    `peers` are the runs without gates.
+    """
 
     preflight: Record
     bias: Record
@@ -99,16 +108,18 @@ class SampleEvidence:
     funnel: Path
     verdict: Record
     runs: tuple[RunEvidence, ...]
+    peers: tuple[ScoredRun, ...] = ()
 
 
-def read_evidence(results: Path, runs: Sequence[str]) -> SampleEvidence:
+def read_evidence(results: Path, runs: Sequence[str], peers: Sequence[str] = ()) -> SampleEvidence:
     """Read every file that the report quotes.
 
     Parameters
     ----------
     results : Path
         Results folder of the sample.
-    runs : sequence of str
+    runs, peers : sequence of str
+        Runs with and without gates.
 
     Raises
     ------
@@ -123,19 +134,15 @@ def read_evidence(results: Path, runs: Sequence[str]) -> SampleEvidence:
         funnel=results / "data" / "regions_funnel.svg",
         verdict=read_record(results / "boundaries" / "verdict.json"),
         runs=tuple(_read_run(results, run) for run in runs),
+        peers=tuple(ScoredRun(**_read_scores(results, run)) for run in peers),
     )
 
 
 def _read_run(results: Path, run: str) -> RunEvidence:
-    """Read the files of one run."""
-    model, boundaries = results / "model" / run, results / "boundaries" / run
+    """Read the files of one run with gates."""
+    boundaries = results / "boundaries" / run
     return RunEvidence(
-        name=run,
-        model=read_record(model / "model.json"),
-        curve=_table(model / "training.csv", ",", _CURVE),
-        scores=_rows(_table(model / "evaluation.tsv", "\t", _SCORES)),
-        contigs=_rows(_table(model / "evaluation_contigs.tsv", "\t", ("contig", *_SCORES))),
-        evaluation=read_record(model / "evaluation.json"),
+        **_read_scores(results, run),
         verdict=read_record(boundaries / "verdict.json"),
         summary=read_record(results / "trace" / run / "summary.json"),
         units=_table(results / "trace" / run / "units.tsv", "\t", _UNITS),
@@ -143,6 +150,19 @@ def _read_run(results: Path, run: str) -> RunEvidence:
         designs=_rows(_table(results / "design" / run / "designs.tsv", "\t", _DESIGNS)),
         profile=boundaries / "profile.svg",
     )
+
+
+def _read_scores(results: Path, run: str) -> dict[str, Any]:
+    """Read the fields of `ScoredRun`."""
+    model = results / "model" / run
+    return {
+        "name": run,
+        "model": read_record(model / "model.json"),
+        "curve": _table(model / "training.csv", ",", _CURVE),
+        "scores": _rows(_table(model / "evaluation.tsv", "\t", _SCORES)),
+        "contigs": _rows(_table(model / "evaluation_contigs.tsv", "\t", ("contig", *_SCORES))),
+        "evaluation": read_record(model / "evaluation.json"),
+    }
 
 
 def read_record(path: Path) -> Record:

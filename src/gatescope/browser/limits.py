@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 
 from gatescope.browser.charts import MODEL, as_svg
 from gatescope.browser.content import Table
-from gatescope.browser.evidence import Row, RunEvidence
+from gatescope.browser.evidence import Row, ScoredRun
 from gatescope.figures import INK, MUTED, new_figure
 
 #: Short names for a narrow figure; predictors that are not named here are drawn under their own.
@@ -21,6 +21,7 @@ _SHORT = {
     "tn5_bias": "Tn5 alone",
     "flat": "even cuts",
     "gc": "GC content",
+    "bpnet_lite": "BPNet",
 }
 _COLOURS = {"model": MODEL, "ablated": INK, "gc": MUTED}
 _PROFILE_METRICS = {"nll_per_cut": "likelihood of the cuts", "jsd": "Jensen-Shannon distance"}
@@ -35,11 +36,11 @@ _TARGETS = {"state": "open or closed (single bases)", "cuts": "cuts (bins of 200
 #: Panels side by side: number of cuts, their place, calibration.
 _COLUMNS = 3
 #: Draws one panel.
-_Draw = Callable[[Axes, RunEvidence], None]
+_Draw = Callable[[Axes, ScoredRun], None]
 _METRICS = {"pearson": "Pearson r", "spearman": "Spearman r"}
 
 
-def limits_chart(run: RunEvidence, prefix: str) -> str:
+def limits_chart(run: ScoredRun, prefix: str) -> str:
     """Draw, as SVG, correlations under their ceiling, profiles between floor and ceiling, and calibration."""
     panels = [draw for draw, _ in _panels(run)]
     figure, axes = new_figure(columns=_COLUMNS, width_in=9.9, height_in=3.3)
@@ -50,12 +51,12 @@ def limits_chart(run: RunEvidence, prefix: str) -> str:
     return as_svg(figure, prefix, "Scores between what is trivial and what is possible, and calibration")
 
 
-def limits_caption(run: RunEvidence) -> str:
+def limits_caption(run: ScoredRun) -> str:
     """Say what each panel shows, and how to read it."""
     return " ".join(words for _, words in _panels(run))
 
 
-def _panels(run: RunEvidence) -> list[tuple[_Draw, str]]:
+def _panels(run: ScoredRun) -> list[tuple[_Draw, str]]:
     """Return what there is to draw, in order, each with its part of the caption."""
     panels: list[tuple[_Draw, str]] = []
     if _ceiling(run) and any(
@@ -81,21 +82,21 @@ def _panels(run: RunEvidence) -> list[tuple[_Draw, str]]:
     return [*panels, (_draw_calibration, words)]
 
 
-def _ceiling(run: RunEvidence) -> list[Row]:
+def _ceiling(run: ScoredRun) -> list[Row]:
     return list(run.evaluation["ceiling"]["scores"] or [])
 
 
-def _windows(run: RunEvidence) -> dict[str, Any]:
+def _windows(run: ScoredRun) -> dict[str, Any]:
     """Return the sets of windows that were scored."""
     found = run.evaluation["profiles"]["windows"]
     return {} if found is None else {name: found[name] for name in found if found[name] is not None}
 
 
-def _shown_windows(run: RunEvidence) -> str:
+def _shown_windows(run: ScoredRun) -> str:
     return next(name for name in _WINDOWS if name in _windows(run))
 
 
-def _draw_ceiling(axis: Axes, run: RunEvidence) -> None:
+def _draw_ceiling(axis: Axes, run: ScoredRun) -> None:
     """Draw r of the network and of simpler ones by bin size, under the ceiling."""
     best = {row["bin_bp"]: row["ceiling"] for row in _ceiling(run) if row["metric"] == "pearson"}
     sizes = sorted(best)
@@ -128,7 +129,7 @@ def _draw_line(axis: Axes, points: Sequence[tuple[int, Row]], name: str) -> None
     axis.vlines(at, low, high, color=colour, linewidth=1.6)
 
 
-def _draw_profiles(axis: Axes, run: RunEvidence) -> None:
+def _draw_profiles(axis: Axes, run: ScoredRun) -> None:
     """Draw where predicted profiles stand between floor and ceiling."""
     scores = [row for row in _windows(run)[_shown_windows(run)]["scores"] if row["metric"] in _PROFILE_MARKS]
     names = list(dict.fromkeys(row["predictor"] for row in scores))[::-1]
@@ -151,7 +152,7 @@ def _draw_profiles(axis: Axes, run: RunEvidence) -> None:
     _finish(axis, "Place of the cuts", columns=1)
 
 
-def _draw_calibration(axis: Axes, run: RunEvidence) -> None:
+def _draw_calibration(axis: Axes, run: ScoredRun) -> None:
     """Draw what was found against what was expected: the state if it is predicted, otherwise cuts."""
     found = {each["target"]: each for each in _calibration(run)}
     target = "state" if "state" in found else "cuts"
@@ -181,12 +182,12 @@ def _finish(axis: Axes, title: str, columns: int) -> None:
     )
 
 
-def _calibration(run: RunEvidence) -> list[Row]:
+def _calibration(run: ScoredRun) -> list[Row]:
     """Return what is said of this network, by target."""
     return [each for each in run.evaluation["calibration"]["of"] if each["predictor"] == "model"]
 
 
-def limits_tables(run: RunEvidence) -> list[Table]:
+def limits_tables(run: ScoredRun) -> list[Table]:
     """Return contigs, ceilings, profiles and calibration in numbers."""
     tables = [_contig_table(run.contigs), _ceiling_table(_ceiling(run))]
     tables += [_profile_table(name, found) for name, found in _windows(run).items()]

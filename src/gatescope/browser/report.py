@@ -19,7 +19,7 @@ from gatescope.browser import content
 from gatescope.browser.charts import inline_svg
 from gatescope.browser.evidence import SampleEvidence, read_evidence
 from gatescope.browser.places import profile_shape
-from gatescope.browser.runs import run_part
+from gatescope.browser.runs import run_part, score_part
 from gatescope.browser.view import View, embedded_view, igv_script, igv_version
 from gatescope.config import read_section
 from gatescope.errors import InputError
@@ -61,6 +61,7 @@ def report(
     genome: Path | str,
     runs: Sequence[str],
     *,
+    peers: Sequence[str] = (),
     settings: Mapping[str, Any] | None = None,
 ) -> None:
     """Write ``browser/report.html``: every number in it comes from a file of the results folder.
@@ -77,7 +78,9 @@ def report(
     genome : path
         Genome file that the results were made from.
     runs : sequence of str
-        At least one.
+        At least one, with gates.
+    peers : sequence of str
+        Runs without gates, of which the page shows how well they learn and score.
     settings : mapping, optional
         Fields of `ReportSettings`.
 
@@ -88,7 +91,7 @@ def report(
     """
     options = read_section(ReportSettings, settings or {}, "config: browser")
     results, genome = Path(results), Path(genome)
-    evidence = read_evidence(results, runs)
+    evidence = read_evidence(results, runs, peers)
     view = embedded_view(results, genome, runs[0], count=options.boundaries, window_bp=options.window_bp)
     page = _page(sample, genome, evidence, view, options)
     path = results / "browser" / "report.html"
@@ -113,13 +116,14 @@ def _page(
         "sentence": evidence.verdict["sentence"],
         "schematic": Markup(_template_file("schematic.svg")),
         "inputs": content.inputs_table(sample, genome, evidence),
-        "runs_table": content.runs_table(evidence.runs),
+        "runs_table": content.runs_table((*evidence.runs, *evidence.peers)),
         "quality": content.quality_table(evidence.preflight, evidence.bias),
         "preference": Markup(inline_svg(evidence.preference, "preference", "What Tn5 likes to cut")),
         "folds": content.folds_table(evidence.preflight),
         "filters": content.filters_table(evidence.meta),
         "funnel": Markup(inline_svg(evidence.funnel, "funnel", "Peaks and background windows at each step")),
         "runs": [run_part(run, number) for number, run in enumerate(evidence.runs, 1)],
+        "peers": [score_part(run, number) for number, run in enumerate(evidence.peers, len(evidence.runs) + 1)],
         "places": content.places_table(view.places, profile_shape(evidence.runs[0].verdict)),
         "view_run": view.run,
         "view_note": _view_note(evidence, view),

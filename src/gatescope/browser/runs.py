@@ -1,6 +1,6 @@
 """What does the report say about one run? Learning curve, scores, boundaries and designs in words and rows.
 
-Public names: `Chart`, `RunPart`, `run_part`.
+Public names: `Chart`, `ScorePart`, `RunPart`, `run_part`, `score_part`.
 """
 
 import math
@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from gatescope.browser.charts import Score, inline_svg, learning_curve, score_chart
 from gatescope.browser.content import Table
-from gatescope.browser.evidence import Record, Row, RunEvidence
+from gatescope.browser.evidence import Record, Row, RunEvidence, ScoredRun
 from gatescope.browser.limits import limits_caption, limits_chart, limits_tables
 from gatescope.browser.memory import memory_chart, memory_table
 from gatescope.browser.tracks import DIRECTION_WORDS
@@ -27,6 +27,7 @@ _PREDICTORS = {
     "gc": "GC content alone",
     "tn5_bias": "what Tn5 likes to cut, alone",
     "flat": "even cuts",
+    "bpnet_lite": "BPNet, at this compute",
 }
 _METRICS = {"pearson": "Pearson r", "spearman": "Spearman r", "auroc": "AUROC", "auprc": "AUPRC"}
 #: Predictors are compared in single bases and in these bins; other sizes are folded away.
@@ -47,19 +48,25 @@ class Chart:
 
 
 @dataclass(frozen=True)
-class RunPart:
-    """Hold everything the page says about one run."""
+class ScorePart:
+    """Hold what the page says about a run whatever its network."""
 
     name: str
     curve: Chart
-    memory: Chart
-    memory_table: Table
     score_charts: list[Chart]
     score_tables: list[Table]
     limits: Chart
     further_tables: list[Table]
     predictors: Table
     in_words: str
+
+
+@dataclass(frozen=True)
+class RunPart(ScorePart):
+    """Hold everything the page says about one run with gates."""
+
+    memory: Chart
+    memory_table: Table
     answer: str
     is_provisional: bool
     sentence: str
@@ -83,23 +90,11 @@ def run_part(run: RunEvidence, number: int) -> RunPart:
     InputError
         If a file lacks an entry.
     """
-    scores = sorted(run.scores, key=lambda row: (row["bin_bp"], _rank(row["predictor"])))
-    bins = [list(rows) for _, rows in groupby(scores, key=lambda row: row["bin_bp"])]
-    shown = [rows for rows in bins if rows[0]["bin_bp"] in _SHOWN_BP]
-    folded = [rows for rows in bins if rows[0]["bin_bp"] not in _SHOWN_BP]
-    described = run.evaluation["predictors"]
     profile = inline_svg(run.profile, f"profile{number}", f"Forget gate around boundaries, run {run.name}")
     return RunPart(
-        name=run.name,
-        curve=_curve_chart(run, number),
+        **_score_fields(run, number),
         memory=Chart(Markup(memory_chart(run, f"memory{number}")), _MEMORY_CAPTION),
         memory_table=memory_table(run),
-        score_charts=[_score_chart(rows, f"score{number}-{k}") for k, rows in enumerate(shown)],
-        score_tables=[_score_table(rows) for rows in shown],
-        limits=Chart(Markup(limits_chart(run, f"limits{number}")), limits_caption(run)),
-        further_tables=[*map(_score_table, folded), *limits_tables(run)],
-        predictors=Table((), [(_predictor(name), described[name]) for name in described]),
-        in_words=run.evaluation["in_words"],
         answer=run.verdict["verdict"],
         is_provisional=run.verdict["provisional"],
         sentence=run.verdict["sentence"],
@@ -110,7 +105,31 @@ def run_part(run: RunEvidence, number: int) -> RunPart:
     )
 
 
-def _curve_chart(run: RunEvidence, number: int) -> Chart:
+def score_part(run: ScoredRun, number: int) -> ScorePart:
+    """Put a run without gates into words and figures; as `run_part`."""
+    return ScorePart(**_score_fields(run, number))
+
+
+def _score_fields(run: ScoredRun, number: int) -> dict[str, Any]:
+    """Return the fields of `ScorePart`."""
+    scores = sorted(run.scores, key=lambda row: (row["bin_bp"], _rank(row["predictor"])))
+    bins = [list(rows) for _, rows in groupby(scores, key=lambda row: row["bin_bp"])]
+    shown = [rows for rows in bins if rows[0]["bin_bp"] in _SHOWN_BP]
+    folded = [rows for rows in bins if rows[0]["bin_bp"] not in _SHOWN_BP]
+    described = run.evaluation["predictors"]
+    return {
+        "name": run.name,
+        "curve": _curve_chart(run, number),
+        "score_charts": [_score_chart(rows, f"score{number}-{k}") for k, rows in enumerate(shown)],
+        "score_tables": [_score_table(rows) for rows in shown],
+        "limits": Chart(Markup(limits_chart(run, f"limits{number}")), limits_caption(run)),
+        "further_tables": [*map(_score_table, folded), *limits_tables(run)],
+        "predictors": Table((), [(_predictor(name), described[name]) for name in described]),
+        "in_words": run.evaluation["in_words"],
+    }
+
+
+def _curve_chart(run: ScoredRun, number: int) -> Chart:
     """Draw the losses, and say which epoch was kept."""
     best = run.model["best_epoch"]
     lowest = run.curve.loc[run.curve["epoch"] == best, "valid_loss"].min()

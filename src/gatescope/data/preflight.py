@@ -73,13 +73,14 @@ class Cost:
     Attributes
     ----------
     runs : int
-        Networks to train; each also has a twin without recurrence that is trained.
+        Networks to train; each with a recurrence also has a twin without it that is trained.
     train_minutes : float
-        epochs x windows_per_epoch x window_bp x (2 x 1.5 + l m) us; early stopping makes it less.
+        epochs x windows_per_epoch x window_bp x (2 x 1.5 + l m) us; early stopping makes it less. With d dilated
+        convolutions of c channels in place of the recurrence (1.5 + d m) us, where m is c (c + 32) / 3500.
     trace_minutes : float
         (2 passes over the bp that get tracks + 1 of the untrained twin over held-out bp) x (4 + 0.08 H) us.
     evaluate_minutes : float
-        10 s + held-out bp x (10 + l m) us.
+        10 s + held-out bp x (10 + l m) us, or (10 + d m) us.
     boundaries_minutes : float
         10 s + held-out bp x H x 0.25 us.
     store_mb, tracks_mb : float
@@ -120,6 +121,12 @@ def predict_cost(
     for size in runs:
         held_out = held_out_bp[size.fold] if size.fold else max(held_out_bp.values())
         shown = bp if size.contigs == "all" else held_out
+        if size.dilated_layers:  # no twins, no gates
+            dilated_us = size.dilated_layers * size.channels * (size.channels + 32) / 3500
+            n += size.runs
+            train += size.runs * size.epochs * size.windows_per_epoch * window_bp * (_STEM_US + dilated_us)
+            evaluate += size.runs * (_START_S * 1e6 + held_out * (10 + dilated_us))
+            continue
         recurrence_us = size.layers * (1 + size.hidden_units * (size.hidden_units + 48) / 1250)
         n += size.runs
         train += size.runs * size.epochs * size.windows_per_epoch * window_bp * (2 * _STEM_US + recurrence_us)
