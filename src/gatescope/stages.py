@@ -15,6 +15,7 @@ STAGE_VERSIONS: dict[str, int] = {
     "encode": 4,
     "train": 6,
     "evaluate": 4,
+    "bpnet": 1,
     "trace": 4,
     "audit": 1,
     "locus": 1,

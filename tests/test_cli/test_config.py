@@ -31,6 +31,7 @@ from gatescope.data.preflight import RunSize
 from gatescope.data.simulate import simulate
 from gatescope.errors import InputError
 from gatescope.genome.folds import name_folds
+from gatescope.model.bpnet import BpnetSettings
 from gatescope.model.network_config import NetworkConfig
 from gatescope.model.train import Training, train
 from gatescope.samples import read_samples
@@ -125,6 +126,7 @@ def test_schema_describes_every_key_and_allows_no_other():
         ("models.<name>", NetworkConfig),
         ("boundaries", (ProfileShape, VerdictRule, BoundarySettings)),
         ("peaks", peaks),
+        ("peers.bpnet_lite", BpnetSettings),
         ("planted", simulate),
         ("windows", encode),
     ],

@@ -537,6 +537,22 @@ def test_a_bigwig_is_scored_as_a_predictor_of_the_state(world):
     assert [d["gain"] for d in over_oracle] == pytest.approx([0] * 8)
 
 
+def test_a_bigwig_of_expected_cuts_is_scored_like_a_network_of_the_cuts(world):
+    values = {contig: world.noisy(contig).cuts for contig in LENGTHS}
+    for contig, arrays in world.arrays.items():
+        values[contig][arrays.state == 255] = np.nan  # what is not scored may be missing
+    path = write_predictor(world.folder / "expected.bw", values)
+    Path(f"{path}.json").write_text('{"description": "Somebody else\'s network."}')
+    world.add("model", lambda c: world.noisy(c)._replace(state=None), targets=("cuts",))
+    table, found = world.run(predictors={"peer": f"cuts:{path}"})
+    for bin_bp in (1, 200):
+        assert table.loc[("peer", bin_bp)].equals(table.loc[("model", bin_bp)])
+    assert table.loc[("peer", 200), ["pearson", "auprc"]].notna().all()
+    assert found["predictors"]["peer"] == "Somebody else's network."
+    with np.load(world.folder / "out" / "bins.npz") as bins:
+        assert np.array_equal(bins["log_cuts.peer"], bins["log_cuts.model"])
+
+
 def test_a_predictor_with_gaps_is_refused(world):
     values = oracle_values(world)
     values["c4"][[70, 71]] = np.nan

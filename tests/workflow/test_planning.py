@@ -68,6 +68,24 @@ def test_a_model_without_gates_is_trained_and_scored_and_nothing_else(tmp_path):
     assert re.search(r"--runs dna\.f1\.1 .*--peers cnn\.f1\.1", done.stdout, flags=re.DOTALL)
 
 
+def test_bpnet_is_trained_once_for_each_fold_and_seed_where_it_is_asked_for(tmp_path):
+    overlay = tmp_path / "peers.yaml"
+    overlay.write_text(yaml.safe_dump({"peers": {"bpnet_lite": {"layers": 6}}, "runs": {"seeds": [1, 2]}}))
+    done = make_small(tmp_path / "small", overlay).run("--dry-run")
+    assert done.returncode == 0, done.stdout
+    jobs = planned(done.stdout)
+    folder = "results/planted/bpnet/f1.{}"
+    assert sorted(min(made) for _, made in jobs["bpnet"]) == [
+        f"{folder.format(seed)}/predicted_cuts.bw" for seed in (1, 2)
+    ]
+    assert '"layers": 6' in done.stdout and '"minutes": 10.0' in done.stdout
+    for given, made in jobs["evaluate"] + jobs["evaluate_state_only"]:
+        seed = min(made).split("/")[-2].split(".")[-1]
+        track = f"{folder.format(seed)}/predicted_cuts.bw"
+        assert track in given and f"bpnet_lite=cuts:{track}" in done.stdout
+    assert "bpnet" not in planned(make_small(tmp_path / "plain").run("--dry-run").stdout)
+
+
 @pytest.mark.parametrize("bias", ["none", "tn5"])
 def test_the_preference_is_encoded_where_a_model_asks_for_it(tmp_path, bias):
     overlay = tmp_path / "bias.yaml"

@@ -254,9 +254,22 @@ def oracle_file(wildcards):
     return f"results/{wildcards.sample}/data/simulated/truth/oracle_state.bw" if is_planted else []
 
 
+def bpnet_track(wildcards):
+    """Return what BPNet expects on the test contigs of a run, where it is asked for."""
+    run = RUNS[wildcards.run]
+    track = f"results/{wildcards.sample}/bpnet/{run.fold}.{run.seed}/predicted_cuts.bw"
+    return track if "bpnet_lite" in config["peers"] else []
+
+
+def bpnet_runtime(wildcards):
+    """Return the minutes that training and predicting take together, with room."""
+    return 60 + int(2 * config["peers"]["bpnet_lite"]["minutes"])
+
+
 def named_predictors(wildcards):
-    """Return NAME=PATH of the predictions to score beside the network's."""
-    return [f"oracle={path}" for path in [oracle_file(wildcards)] if path]
+    """Return NAME=PATH of the predictions to score beside the network's; expected cuts are marked as such."""
+    oracle, bpnet = oracle_file(wildcards), bpnet_track(wildcards)
+    return [f"oracle={oracle}"] * bool(oracle) + [f"bpnet_lite=cuts:{bpnet}"] * bool(bpnet)
 
 
 def print_outcome():

@@ -1,4 +1,4 @@
-"""How is accessibility predicted? train, evaluate -> results/{sample}/model/{run}/."""
+"""How is accessibility predicted? train, evaluate -> results/{sample}/model/{run}/; bpnet, a peer -> results/{sample}/bpnet/."""
 
 
 rule train:
@@ -59,6 +59,7 @@ rule evaluate:
         description="results/{sample}/model/{run}/model.json",
         ablated=ablated_twin,
         predictors=oracle_file,
+        bpnet=bpnet_track,
     output:
         scores="results/{sample}/model/{run}/evaluation.tsv",
         summary="results/{sample}/model/{run}/evaluation.json",
@@ -124,3 +125,41 @@ use rule evaluate as evaluate_cuts_only with:
         cuts_sidecar="results/{sample}/model/{run}/predicted_cuts.bw.json",
     wildcard_constraints:
         run=any_of(runs_that_predict("cuts")),
+
+
+rule bpnet:
+    """Train BPNet on the contigs of the same fold, a peer to compare with: config key peers.bpnet_lite."""
+    input:
+        store="results/{sample}/data/encoded",
+    output:
+        cuts="results/{sample}/bpnet/{fold}.{seed}/predicted_cuts.bw",
+        sidecar="results/{sample}/bpnet/{fold}.{seed}/predicted_cuts.bw.json",
+        record="results/{sample}/bpnet/{fold}.{seed}/training.json",
+    log:
+        "logs/bpnet/{sample}.{fold}.{seed}.log",
+    benchmark:
+        "benchmarks/bpnet/{sample}.{fold}.{seed}.tsv"
+    wildcard_constraints:
+        fold=any_of(FOLDS),
+        seed="[0-9]+",
+    conda:
+        "../../envs/bpnet.yaml"
+    threads: 1
+    resources:
+        mem_mb=8000,
+        runtime=bpnet_runtime,
+    params:
+        folder=subpath(output.record, parent=True),
+        settings=json.dumps(config["peers"].get("bpnet_lite", {})),
+        stage_version=STAGE_VERSIONS["bpnet"],
+    shell:
+        r"""
+        gatescope bpnet \
+            --store {input.store:q} \
+            --fold {wildcards.fold:q} \
+            --seed {wildcards.seed:q} \
+            --settings {params.settings:q} \
+            --threads {threads:q} \
+            --output {params.folder:q} \
+            --log {log:q}
+        """

@@ -45,6 +45,8 @@ from gatescope.samples import BIAS_TRACK
 
 log = logging.getLogger(__name__)
 
+#: What stands before the path of a predictor whose values are expected cuts.
+_CUTS = "cuts:"
 #: Blocks that are resampled, and how often.
 BLOCK_BP, REPLICATES = 20_000, 200
 #: Groups of equal size in which expectation and observation are compared.
@@ -88,7 +90,8 @@ def evaluate(
         Folder of the twin without recurrence.
     predictors : mapping of str to path, optional
         Further predictors of the accessible state: name -> bigWig with a score per base (larger = accessible)
-        at every scored base of the test contigs.
+        at every scored base of the test contigs. ``cuts:`` before the path says that the values are expected cuts:
+        they are held against the cuts as well.
     threads : int
         CPU threads of the networks; the k-mer baseline always uses one.
     seed : int
@@ -123,6 +126,8 @@ def evaluate(
     if without is not None:
         networks["ablated"] = _predict(without.to(device), data, held_out.contigs, both_strands)
     tracks = _read_tracks(extra, data, held_out)
+    for name in [name for name, path in (predictors or {}).items() if str(path).startswith(_CUTS)]:
+        networks[name] = {contig: ContigPrediction(cuts, None) for contig, cuts in tracks.pop(name).items()}
     train = [contig for contig in data.lengths if fold.split(contig) == "train"]
     boosting = fit_kmer_boosting(data, train, BIN_BP, seed)
     predictions = {
@@ -174,13 +179,14 @@ def _check_predictors(
     predictors: Mapping[str, Path | str], data: EncodedStore, fold: Fold
 ) -> dict[str, Path]:
     """Refuse reserved names and other genomes."""
-    for name, path in predictors.items():
+    paths = {name: Path(str(path).removeprefix(_CUTS)) for name, path in predictors.items()}
+    for name, path in paths.items():
         if name in RESERVED:
             raise InputError(
                 f"{name!r} is the name of a predictor that is always there", where="--predictors"
             )
         check_bigwig_contigs(path, {c: data.lengths[c] for c in fold.test}, data.path)
-    return {name: Path(path) for name, path in predictors.items()}
+    return paths
 
 
 def _reads_both_strands(meta: Mapping[str, Any]) -> bool:

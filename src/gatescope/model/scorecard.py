@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from gatescope.files import read_record
 from gatescope.model.baselines import FLANK_BP, KMER
 from gatescope.model.calibration import Calibration
 from gatescope.model.comparison import (
@@ -167,7 +168,7 @@ def summarise(
         "test_contigs": list(held_out.contigs),
         "model_sha256": meta["sha256"],
         "store": meta["store"],
-        "predictors": {n: RESERVED.get(n) or f"state score per base, {extra[n].name}" for n in names},
+        "predictors": {n: RESERVED.get(n) or _describe(extra[n]) for n in names},
         "bins": _BINS,
         "n_bins": {
             str(bin_bp): {"scored": bins.label.size, "not_scored": bins.n_left_out, "blocks": bins.n_blocks}
@@ -185,6 +186,13 @@ def summarise(
         "calibration": {"how": _CALIBRATION, "of": _calibration_rows(limits.calibration)},
         "in_words": " ".join(filter(None, words)),
     }
+
+
+def _describe(track: Path) -> str:
+    """Say what a predictor is: in the words of its sidecar, if it has one."""
+    sidecar = Path(f"{track}.json")
+    told = read_record(sidecar, {}, "").get("description") if sidecar.is_file() else None
+    return told or f"state score per base, {track.name}"
 
 
 def _ceiling_rows(
