@@ -1,7 +1,8 @@
 """What did the user ask the workflow for? Runs, and mistakes in one line each.
 
-Public names: `Run`, `explain`, `refuse_endless`, `plan_runs`, `has_gates`, `needs_bias`, `size_runs`, `network_settings`,
-`training_settings`, `check_folds`, `genes_file`, `check_boundaries`, `check_lengths`, `read_section`, `check_values`.
+Public names: `Run`, `explain`, `refuse_endless`, `plan_runs`, `has_gates`, `needs_bias`, `size_runs`,
+`network_settings`, `training_settings`, `check_folds`, `genes_file`, `check_boundaries`, `check_lengths`,
+`read_section`, `check_values`.
 
 `workflow/rules/common.smk` reads this at parse time, possibly with a Python that has nothing but
 Snakemake: standard library only.
@@ -290,7 +291,9 @@ def network_settings(config: Mapping[str, Any], model: str) -> dict[str, Any]:
             where=place,
             remedy="give a model of trunk: dilated the name of one of trunk: recurrent",
         )
-    return network | {"stem_channels": channels_of_size(network, count_weights(config["models"][other]), place)}
+    return network | {
+        "stem_channels": channels_of_size(network, count_weights(config["models"][other]), place)
+    }
 
 
 def training_settings(config: Mapping[str, Any], model: str) -> dict[str, Any]:

@@ -35,7 +35,9 @@ def count_weights(network: Mapping[str, Any]) -> int:
     if network["trunk"] == "recurrent":
         weights += _recurrence(width, network)
         width = 2 * network["hidden_units"]
-        width = width // 2 if network["strands"] == "tied" else width  # both strands count the same for a head
+        width = (
+            width // 2 if network["strands"] == "tied" else width
+        )  # both strands count the same for a head
     return weights + len(network["targets"]) * (width + 1)
 
 
@@ -78,7 +80,7 @@ def channels_of_size(network: Mapping[str, Any], weights: int, where: str) -> in
         raise InputError(
             f"{channels} channels come closest to {weights:,} weights, and miss them by {missed:.1%}",
             where=where,
-            remedy=f"set trunk_layers to {layers}, which misses them by {instead:.1%}; or set stem_channels in its place",
+            remedy=f"set trunk_layers to {layers}, which misses them by {instead:.1%}; or give stem_channels instead",
         )
     return channels
 

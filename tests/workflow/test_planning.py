@@ -56,12 +56,14 @@ def test_a_model_without_gates_is_trained_and_scored_and_nothing_else(tmp_path):
     done = make_small(tmp_path / "small", overlay).run("--dry-run")
     assert done.returncode == 0, done.stdout
     jobs = planned(done.stdout)
-    of_cnn = {rule for rule, each in jobs.items() if any("/cnn.f1.1" in name for _, out in each for name in out)}
+    of_cnn = {
+        rule for rule, each in jobs.items() if any("/cnn.f1.1" in name for _, out in each for name in out)
+    }
     assert of_cnn == {"train", "evaluate"}
     made = {name for _, out in jobs["train"] for name in out if name.endswith("model.json")}
-    assert {name.split("/")[-2] for name in made} == {f"dna.f1.1{end}" for end in ("", ".random", ".ablated")} | {
-        "cnn.f1.1"
-    }
+    assert {name.split("/")[-2] for name in made} == {
+        f"dna.f1.1{end}" for end in ("", ".random", ".ablated")
+    } | {"cnn.f1.1"}
     ((reported, _),), ((hub, _),) = jobs["report"], jobs["hub"]
     assert "results/planted/model/cnn.f1.1/evaluation.tsv" in reported
     assert not any("cnn" in name for name in hub)

@@ -233,7 +233,9 @@ def _atac(atac: Record) -> tuple[str, str]:
 
 def _units(network: Record) -> str:
     if network["trunk"] == "dilated":
-        return f"no gates: {network['stem_channels']} channels, {network['trunk_layers']} dilated convolutions"
+        return (
+            f"no gates: {network['stem_channels']} channels, {network['trunk_layers']} dilated convolutions"
+        )
     units = f"{network['hidden_units']} per direction"
     return units if network["layers"] == 1 else f"{units}, {network['layers']} layers"
 

@@ -123,7 +123,9 @@ def _page(
         "filters": content.filters_table(evidence.meta),
         "funnel": Markup(inline_svg(evidence.funnel, "funnel", "Peaks and background windows at each step")),
         "runs": [run_part(run, number) for number, run in enumerate(evidence.runs, 1)],
-        "peers": [score_part(run, number) for number, run in enumerate(evidence.peers, len(evidence.runs) + 1)],
+        "peers": [
+            score_part(run, number) for number, run in enumerate(evidence.peers, len(evidence.runs) + 1)
+        ],
         "places": content.places_table(view.places, profile_shape(evidence.runs[0].verdict)),
         "view_run": view.run,
         "view_note": _view_note(evidence, view),

@@ -68,8 +68,8 @@ class BpnetSettings:
     def __post_init__(self) -> None:
         if not self.minutes > 0 or self.filters < 1 or not 1 <= self.layers <= 12:
             raise InputError(
-                f"minutes {self.minutes}, filters {self.filters}, layers {self.layers}; wanted more than 0, at least 1, "
-                "and 1 to 12",
+                f"minutes {self.minutes}, filters {self.filters}, layers {self.layers}; wanted more than 0, at least "
+                "1, and 1 to 12",
                 where="config: peers.bpnet_lite",
             )
 
@@ -126,9 +126,10 @@ def bpnet(
         told = read_json(path.with_name("training.json"))
         predicted = np.load(path.with_name("predicted.npy"))
     what = (
-        f"BPNet of {options.filters} filters and {options.layers} dilated layers ({told['weights']:,} weights), trained with "
-        f"bpnet-lite {told['bpnet_lite']} for {options.minutes:g} minutes on {threads} CPU thread(s): "
-        f"{told['steps']:,} steps, {told['cpu_seconds']:,.0f} s of computing. What it reaches at this compute says nothing about BPNet trained as its authors do"
+        f"BPNet of {options.filters} filters and {options.layers} dilated layers ({told['weights']:,} weights), "
+        f"trained with bpnet-lite {told['bpnet_lite']} for {options.minutes:g} minutes on {threads} CPU thread(s): "
+        f"{told['steps']:,} steps, {told['cpu_seconds']:,.0f} s of computing. What it reaches at this compute says "
+        "nothing about BPNet trained as its authors do"
     )
     _write_track(folder / "predicted_cuts.bw", data, test, predicted, what)
     record = {"stage_version": STAGE_VERSIONS["bpnet"], "fold": fold, **asked, **told}
@@ -142,8 +143,11 @@ def bpnet(
 def _describe(data: EncodedStore, fold: str, test: Sequence[str]) -> dict[str, Any]:
     """Say to the script what to read, where to train and what to predict; places count through the whole genome."""
     train = [c for c in data.lengths if data.fold(fold).split(c) == "train" and data.lengths[c] > _TILE_BP]
-    peaks = data.regions[(data.regions["kind"] == "peak") & data.regions["chrom"].isin(train)]
-    if peaks.empty:
+    rows = data.regions[["chrom", "summit", "kind"]].to_numpy().tolist()
+    summits = [
+        data.starts[chrom] + summit for chrom, summit, kind in rows if kind == "peak" and chrom in train
+    ]
+    if not summits:
         raise InputError(
             "no peak on the training contigs, around which BPNet is trained", where=f"folds: {fold}"
         )
@@ -152,11 +156,10 @@ def _describe(data: EncodedStore, fold: str, test: Sequence[str]) -> dict[str, A
     def spans(contigs: Sequence[str]) -> list[list[int]]:
         return [[data.starts[c], data.starts[c] + data.lengths[c]] for c in contigs]
 
-    starts = peaks["chrom"].map(data.starts).to_numpy()
     return {
         **{name: str((data.path / file).resolve()) for name, file in files.items()},
         "train": spans(train),
-        "summits": (starts + peaks["summit"].to_numpy()).tolist(),
+        "summits": summits,
         "predict": spans(test),
     }
 

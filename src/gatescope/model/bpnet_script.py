@@ -108,7 +108,9 @@ def train(model, windows, seconds):
         optimizer.param_groups[0]["lr"] = LEARNING_RATE * warm * cosine
         places = windows.draw(BATCH)
         bases, counts = windows.sequence(places), windows.counts(places)
-        if windows.random.random() < 0.5:  # the reverse complement: A, C, G, T backwards are their complements
+        if (
+            windows.random.random() < 0.5
+        ):  # the reverse complement: A, C, G, T backwards are their complements
             bases, counts = bases.flip(1, 2), counts.flip(2)
         profile, log_count = model(bases)
         loss = _mixture_loss(counts, profile, log_count, weight)[-1]
@@ -118,7 +120,8 @@ def train(model, windows, seconds):
         optimizer.step()
         losses.append(float(loss.detach()))
         if len(losses) % 100 == 0:
-            print(f"step {len(losses)}, loss {np.mean(losses[-100:]):.3f}, {share:.0%} of the time", flush=True)
+            said = f"step {len(losses)}, loss {np.mean(losses[-100:]):.3f}, {share:.0%} of the time"
+            sys.stderr.write(f"{said}\n")
     if not np.isfinite(losses[-1]):
         raise SystemExit(f"training diverged: its loss is {losses[-1]}")
     tail = losses[-max(1, len(losses) // 10) :]

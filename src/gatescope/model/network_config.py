@@ -111,7 +111,14 @@ class NetworkConfig:
                 raise InputError(
                     f"{getattr(self, name)!r}; wanted one of {', '.join(choices)}", where=f"models: {name}"
                 )
-        for name in ("stem_channels", "stem_width_bp", "stem_layers", "trunk_layers", "hidden_units", "layers"):
+        for name in (
+            "stem_channels",
+            "stem_width_bp",
+            "stem_layers",
+            "trunk_layers",
+            "hidden_units",
+            "layers",
+        ):
             if getattr(self, name) < 1:
                 raise InputError(f"{getattr(self, name)}; wanted at least 1", where=f"models: {name}")
         if self.stem_width_bp % 2 == 0:
