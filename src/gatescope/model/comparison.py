@@ -66,10 +66,10 @@ def judge_recurrence(scores: Scores, metric: str) -> dict[str, Any]:
     return {**result, "verdict": _verdict(gain_over("ablated", metric, scores))}
 
 
-def compare_in_words(scores: Scores, metric: str, run: str) -> str:
-    """Say in two sentences whether the run beats the k-mer baseline, and what its recurrence adds."""
+def compare_in_words(scores: Scores, metric: str, run: str, *, has_recurrence: bool = True) -> str:
+    """Say in two sentences whether the run beats the k-mer baseline, and what its recurrence, if any, adds."""
     recurrence = gain_over("ablated", metric, scores)
-    added = "What the recurrence adds was not tested"
+    added = "What the recurrence adds was not tested" if has_recurrence else "It has no recurrence"
     if not np.isnan(recurrence.value):
         added = f"The recurrence adds {_in_words(recurrence, metric)}: {_verdict(recurrence)}"
     return f"{run} {_beside_kmer(scores, metric)}. {added}."

@@ -152,8 +152,9 @@ def summarise(
         names["flat"] = None
     # counts decide where the network predicts them
     metric = "pearson" if "cuts" in targets else "auprc"
+    has_recurrence = meta["network"].get("trunk", "recurrent") == "recurrent"
     words = (
-        compare_in_words(scores, metric, meta["run"]),
+        compare_in_words(scores, metric, meta["run"], has_recurrence=has_recurrence),
         limits_in_words(scores, limits.ceiling or {}, limits.calibration),
         bias_in_words(scores),
     )
