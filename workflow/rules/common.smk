@@ -229,7 +229,14 @@ def browser_tracks(wildcards):
 def report_tables(wildcards):
     """Return every table and summary of a sample that the report shows."""
     tables = {
-        "model": ["model.json", "metrics.tsv", "training.csv", "evaluation.tsv", "evaluation_contigs.tsv", "evaluation.json"],
+        "model": [
+            "model.json",
+            "metrics.tsv",
+            "training.csv",
+            "evaluation.tsv",
+            "evaluation_contigs.tsv",
+            "evaluation.json",
+        ],
         "trace": ["units.tsv", "summary.json"],
         "boundaries": ["profile.tsv", "units.tsv", "verdict.json", "profile.svg"],
         "design": ["constructs.fa", "designs.tsv"],
