@@ -150,7 +150,7 @@ def train(
     plan = read_section(Training, training, "training")
     data, folder = EncodedStore(store), Path(output)
     data.verify()  # a damaged copy would train without complaint
-    device = prepare_torch(threads, plan.device, directions=True)
+    device = prepare_torch(threads, plan.device, directions=config.trunk == "recurrent")
     net = AccessibilityNetwork(config, torch.Generator().manual_seed(seed))
     net.set_base_rates(*_base_rates(data, _training_contigs(data, data.fold(fold))))
     precision = _precision(plan, device)
