@@ -239,6 +239,16 @@ def test_cost_grows_with_the_configuration(change, grows):
     assert {key for key in before if after[key] > before[key]} == grows
 
 
+def test_a_network_without_gates_costs_its_training_and_its_scores():
+    """Once, as it has no twin; eight layers of 43 channels, 7.4 us per base."""
+    cost = predict_cost(**ONE, runs=[RunSize(dilated_layers=8, channels=43)])
+    layers = 8 * 43 * 75 / 3500
+    assert cost.train_minutes == pytest.approx(8 * 4800 * 2_000 * (1.5 + layers) * 1e-6 / 60, abs=0.05)
+    assert cost.evaluate_minutes == pytest.approx((10 + 1e6 * (10 + layers) * 1e-6) / 60, abs=0.05)
+    assert (cost.runs, cost.trace_minutes, cost.boundaries_minutes) == (1, 0, 0)
+    assert (cost.tracks_mb, cost.temporary_mb, cost.store_mb) == (0, 0, 24.0)
+
+
 def test_cost_of_several_runs_is_their_sum():
     sizes = [RunSize(fold="a", epochs=3, runs=4), RunSize(fold="b", hidden_units=64, contigs="held-out")]
     each = [asdict(predict_cost(**ONE, runs=[size])) for size in sizes]
