@@ -157,7 +157,7 @@ def test_it_is_trained_like_any_other_and_has_no_gates(tmp_path):
     }
     train(store.path, tmp_path / "run", run="cnn.f1.1", **options)
     network, meta = load_model(tmp_path / "run")
-    assert meta["lookahead_bp"] == 7 + 6 and not network.lstm_layers
+    assert meta["lookahead_bp"] == 7 + 6 and meta["threads"] == 1 and not network.lstm_layers
     card = (tmp_path / "run" / "model_card.md").read_text()
     assert "A convolutional network" in card and "half-li" not in card
     with pytest.raises(InputError, match="'ablated', of a network that has no recurrence"):

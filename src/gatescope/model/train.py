@@ -130,7 +130,8 @@ def train(
     twin : {"none", "random", "ablated"}
         "random" writes the untrained network; "ablated" trains one without recurrence.
     threads : int
-        CPU threads: with two, the directions of the network run side by side. The bytes are the same.
+        CPU threads: with two, the directions of the network run side by side. The bytes are the same, but for a network
+        of dilated convolutions, whose folder records them.
     workers : int
         Processes that draw training batches ahead; the result does not depend on them.
 
@@ -164,6 +165,8 @@ def train(
         "twin": twin,
         "seed": seed,
         "precision": precision,
+        # they split the sums of a convolution, and so are part of what fixes the bytes
+        **({"threads": threads} if config.trunk == "dilated" else {}),
         "fold": {"name": fold, **data.fold(fold).parts()},
         "training": asdict(plan),
         "store": data.content_hash,
