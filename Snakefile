@@ -30,6 +30,10 @@ rule all:
     input:
         reports=expand("results/{sample}/browser/report.html", sample=SAMPLES),
         hubs=expand("results/{sample}/browser/hub.txt", sample=SAMPLES),
+        ensembles=expand(
+            "results/{sample}/model/{name}.ensemble/evaluation.tsv", sample=SAMPLES, name=ENSEMBLES
+        ),
+        comparisons=[file for sample in SAMPLES for file in comparison_of(sample)],
         audits=expand("results/{sample}/trace/{run}/reach.tsv", sample=SAMPLES, run=GATE_RUNS),
         loci=expand("results/{sample}/trace/{run}/locus/locus.svg", sample=SAMPLES, run=GATE_RUNS),
         verdicts=expand("results/{sample}/boundaries/verdict.json", sample=SAMPLES),

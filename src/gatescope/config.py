@@ -1,8 +1,8 @@
 """What did the user ask the workflow for? Runs, and mistakes in one line each.
 
-Public names: `Run`, `explain`, `refuse_endless`, `plan_runs`, `has_gates`, `needs_bias`, `size_runs`,
-`network_settings`, `training_settings`, `check_folds`, `genes_file`, `check_boundaries`, `check_lengths`,
-`read_section`, `check_values`.
+Public names: `Run`, `explain`, `refuse_endless`, `plan_runs`, `name_ensembles`, `has_gates`, `needs_bias`,
+`size_runs`, `network_settings`, `training_settings`, `check_folds`, `genes_file`, `check_boundaries`,
+`check_lengths`, `read_section`, `check_values`.
 
 `workflow/rules/common.smk` reads this at parse time, possibly with a Python that has nothing but
 Snakemake: standard library only.
@@ -137,6 +137,14 @@ def plan_runs(config: Mapping[str, Any], samples: Mapping[str, Sample]) -> dict[
     return {run.name: run for run in planned}
 
 
+def name_ensembles(runs: Iterable[Run]) -> dict[str, list[str]]:
+    """Return the runs of every model and fold that has two seeds or more, as ``sequence.f1`` -> names of runs."""
+    members: dict[str, list[str]] = {}
+    for run in runs:
+        members.setdefault(f"{run.model}.{run.fold}", []).append(run.name)
+    return {name: seeds for name, seeds in members.items() if len(seeds) > 1}
+
+
 def _choices(names: Mapping[str, Any]) -> str:
     return f"defined are {', '.join(names)}"
 
@@ -195,11 +203,21 @@ def check_folds(config: Mapping[str, Any]) -> dict[str, Any]:
     Raises
     ------
     InputError
-        If a contig is in both lists of a fold, or is excluded. Contigs that are dealt out are known later.
+        If a contig is in both lists of a fold, is excluded, or is tested in two folds. Contigs that are dealt out are
+        known later.
     """
     used = {name: config["folds"][name] for name in config["runs"]["folds"]}
+    tested: dict[str, str] = {}
     for name, fold in used.items():
         test, valid = fold.get("test", ()), fold.get("valid", ())
+        if twice := [contig for contig in test if contig in tested]:
+            raise InputError(
+                f"contig {twice[0]!r} is tested in {tested[twice[0]]} as well",
+                where=f"config: folds.{name}.test",
+                cause="the results of all folds in runs.folds are pooled, and each base may count once",
+                remedy="test it in one fold only, or name one of the two in runs.folds",
+            )
+        tested |= dict.fromkeys(test, name)
         for contig in test:
             if contig in valid:
                 raise InputError(

@@ -16,6 +16,8 @@ STAGE_VERSIONS: dict[str, int] = {
     "train": 6,
     "evaluate": 4,
     "bpnet": 1,
+    "ensemble": 1,
+    "compare": 1,
     "trace": 4,
     "audit": 1,
     "locus": 1,

@@ -309,6 +309,29 @@ VERBS: dict[str, Verb] = {
             _OUTPUT_FOLDER,
         ),
     ),
+    "ensemble": Verb(
+        "gatescope.model.ensemble",
+        "average what the seeds of one model and fold predict, and score the mean beside them",
+        (
+            _STORE,
+            folder("--members", "folders of evaluated runs that differ in the seed alone", nargs="+"),
+            _SEED,
+            _OUTPUT_FOLDER,
+        ),
+    ),
+    "compare": Verb(
+        "gatescope.model.crossval",
+        "pool the held-out bins of all folds, score every predictor, and compare models in pairs",
+        (
+            folder(
+                "--models",
+                "folders of evaluated runs: every combination of some models, folds and seeds",
+                nargs="+",
+            ),
+            _SEED,
+            _OUTPUT_FOLDER,
+        ),
+    ),
     "trace": Verb(
         "gatescope.trace.trace",
         "replay the gates exactly, base by base, and write them as tracks",

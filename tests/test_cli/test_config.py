@@ -17,6 +17,7 @@ from gatescope.config import (
     check_boundaries,
     check_folds,
     explain,
+    name_ensembles,
     needs_bias,
     network_settings,
     plan_runs,
@@ -399,6 +400,12 @@ def test_folds_by_number_are_runs_before_the_genome_is_known(sheet):
 def test_runs_are_every_combination(sheet):
     samples = sheet(COLUMNS, "one\tg.fa\ta.bed\tp.bed")
     assert list(plan_runs(config(), samples)) == ["a.f1.1", "a.f1.2", "b.f1.1", "b.f1.2"]
+    assert name_ensembles(plan_runs(config(), samples).values()) == {
+        "a.f1": ["a.f1.1", "a.f1.2"],
+        "b.f1": ["b.f1.1", "b.f1.2"],
+    }
+    one_seed = plan_runs(config(runs={"models": ["a", "b"], "folds": ["f1"], "seeds": [3]}), samples)
+    assert name_ensembles(one_seed.values()) == {}
     assert check_folds(config()) == {"f1": {"test": ["chr3"], "valid": ["chr4"]}}
     assert "training" not in network_settings(config(), "a")
 
@@ -480,6 +487,13 @@ def test_a_model_overrides_how_it_is_trained():
         ({"runs": {"models": ["a"], "folds": ["f9"], "seeds": [1]}}, "runs.folds: 'f9' is not defined"),
         ({"folds": {"f1": {"test": ["1"], "valid": ["1"]}}}, "contig '1' is in both test and valid"),
         ({"exclude_contigs": ["chr3"]}, "contig 'chr3' is in exclude_contigs as well"),
+        (
+            {
+                "folds": {"f1": {"test": ["1", "2"], "valid": ["3"]}, "g": {"test": ["2"], "valid": ["1"]}},
+                "runs": {"models": ["a"], "folds": ["f1", "g"], "seeds": [1]},
+            },
+            "config: folds.g.test: contig '2' is tested in f1 as well",
+        ),
     ],
 )
 def test_names_have_to_fit_each_other(sheet, changes, words):

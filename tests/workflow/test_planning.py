@@ -91,15 +91,44 @@ def test_bpnet_is_trained_once_for_each_fold_and_seed_where_it_is_asked_for(tmp_
 @pytest.mark.parametrize("bias", ["none", "tn5"])
 def test_the_preference_is_encoded_where_a_model_asks_for_it(tmp_path, bias):
     overlay = tmp_path / "bias.yaml"
-    overlay.write_text(yaml.safe_dump({"models": {"dna": {"bias": bias}}}))
+    overlay.write_text(yaml.safe_dump({"models": {"dna": {"bias": bias}}, "runs": {"models": ["dna"]}}))
     done = make_small(tmp_path / "small", overlay).run("--dry-run")
     assert done.returncode == 0, done.stdout
     jobs = planned(done.stdout)
+    assert not {"ensemble", "compare"} & set(jobs)  # one run has nothing to be compared with
     ((encoded, _),), ((reported, _),) = jobs["encode"], jobs["report"]
     track = "results/planted/atac/tn5_bias.bw"
     assert ({track, f"{track}.json"} <= encoded) is (bias == "tn5")
     assert ("tn5_bias=" in done.stdout) is (bias == "tn5")
     assert "results/planted/atac/tn5_bias.json" in reported
+
+
+def test_seeds_become_ensembles_and_runs_are_compared(tmp_path):
+    overlay = tmp_path / "grid.yaml"
+    folds = {"f2": {"test": ["planted1"], "valid": ["planted2"]}}
+    overlay.write_text(yaml.safe_dump({"folds": folds, "runs": {"folds": ["f1", "f2"], "seeds": [1, 2, 5]}}))
+    done = make_small(tmp_path / "small", overlay).run("--dry-run")
+    assert done.returncode == 0, done.stdout
+    jobs, folder = planned(done.stdout), "results/planted/model"
+    ((given, made),) = jobs["compare"]
+    runs = {f"{m}.{f}.{s}" for m in ("dna", "segmenter") for f in ("f1", "f2") for s in (1, 2, 5)}
+    assert given == {f"{folder}/{run}/{file}" for run in runs for file in ("bins.npz", "model.json")}
+    compared = {
+        f"{folder}/comparison/{file}" for file in ("scores.tsv", "differences.tsv", "comparison.json")
+    }
+    assert made == compared <= jobs["report"][0][0]
+    for rule, model, targets in (
+        ("ensemble", "dna", ("state", "cuts")),
+        ("ensemble_state_only", "segmenter", ("state",)),
+    ):
+        assert len(jobs[rule]) == 2
+        for given, made in jobs[rule]:
+            (fold,) = {fold for fold in ("f1", "f2") if any(f".{fold}." in name for name in made)}
+            tracks = {name for name in given if name.endswith(".bw")}
+            members = [f"{folder}/{model}.{fold}.{seed}" for seed in (1, 2, 5)]
+            assert tracks == {f"{run}/predicted_{target}.bw" for run in members for target in targets}
+            assert f"{folder}/{model}.{fold}.ensemble/members.tsv" in made
+            assert len(made) == 3 + 2 * len(targets)
 
 
 def test_a_sidecar_is_an_input_of_what_reads_it(tmp_path):

@@ -20,6 +20,7 @@ from gatescope.config import (
     explain,
     genes_file,
     has_gates,
+    name_ensembles,
     needs_bias,
     network_settings,
     plan_runs,
@@ -83,6 +84,7 @@ SAMPLES, RUNS, FOLDS, GENES = read_configuration()
 # networks without gates are trained and scored; everything else is about gates
 GATE_RUNS = {name: run for name, run in RUNS.items() if has_gates(config, run.model)}
 PEER_RUNS = [name for name in RUNS if name not in GATE_RUNS]
+ENSEMBLES = name_ensembles(RUNS.values())
 REMOTES = remotes_of(SAMPLES)
 PLANTED_SAMPLES = [name for name, sample in SAMPLES.items() if sample.is_planted]
 SAMPLES_WITHOUT_PEAKS = [name for name, sample in SAMPLES.items() if sample.calls_peaks]
@@ -154,6 +156,37 @@ def tn5_shift(wildcards):
 def kept_replicates(folder):
     """Return the folder of the tracks of each replicate, or nothing where they are only merged."""
     return directory(folder) if config["replicates"] == "keep" else []
+
+
+def ensembles_that_predict(*targets):
+    """Return the ensembles, a model's seeds on one fold, whose model predicts `targets` and nothing else."""
+    return [name for name, members in ENSEMBLES.items() if set(members) <= set(runs_that_predict(*targets))]
+
+
+def member_folders(wildcards):
+    """Return the folders of the members of an ensemble."""
+    return [f"results/{wildcards.sample}/model/{run}" for run in ENSEMBLES[wildcards.ensemble]]
+
+
+def members_of(file):
+    """Return an input function: a file of each member of an ensemble."""
+
+    def paths(wildcards):
+        return [f"{folder}/{file}" for folder in member_folders(wildcards)]
+
+    return paths
+
+
+def run_folders(wildcards):
+    """Return the folders of all runs of a sample."""
+    return [f"results/{wildcards.sample}/model/{run}" for run in RUNS]
+
+
+def comparison_of(sample):
+    """Return what compares all runs of a sample; nothing where there is one run only."""
+    folder = f"results/{sample}/model/comparison"
+    files = ("scores.tsv", "differences.tsv", "comparison.json")
+    return [f"{folder}/{file}" for file in files if len(RUNS) > 1]
 
 
 def run_of(wildcards):
@@ -243,11 +276,12 @@ def report_tables(wildcards):
     }
     folders = [(stage, name) for name in GATE_RUNS for stage in tables]
     folders += [("model", name) for name in PEER_RUNS]
-    return [
+    of_runs = [
         f"results/{wildcards.sample}/{stage}/{name}/{table}"
         for stage, name in folders
         for table in tables[stage]
     ] + [f"results/{wildcards.sample}/trace/{name}.random/units.tsv" for name in GATE_RUNS]
+    return of_runs + comparison_of(wildcards.sample)
 
 
 def runs_that_predict(*targets):

@@ -1,4 +1,4 @@
-"""How is accessibility predicted? train, evaluate -> results/{sample}/model/{run}/; bpnet, a peer -> results/{sample}/bpnet/."""
+"""How is accessibility predicted? train, evaluate, ensemble, compare -> results/{sample}/model/; bpnet, a peer."""
 
 
 rule train:
@@ -160,6 +160,115 @@ rule bpnet:
             --seed {wildcards.seed:q} \
             --settings {params.settings:q} \
             --threads {threads:q} \
+            --output {params.folder:q} \
+            --log {log:q}
+        """
+
+
+rule ensemble:
+    """Average what the seeds of one model and fold predict, and score the mean beside its members."""
+    input:
+        store="results/{sample}/data/encoded",
+        descriptions=members_of("model.json"),
+        state=members_of("predicted_state.bw"),
+        cuts=members_of("predicted_cuts.bw"),
+    output:
+        scores="results/{sample}/model/{ensemble}.ensemble/evaluation.tsv",
+        summary="results/{sample}/model/{ensemble}.ensemble/evaluation.json",
+        members="results/{sample}/model/{ensemble}.ensemble/members.tsv",
+        state="results/{sample}/model/{ensemble}.ensemble/predicted_state.bw",
+        state_sidecar="results/{sample}/model/{ensemble}.ensemble/predicted_state.bw.json",
+        cuts="results/{sample}/model/{ensemble}.ensemble/predicted_cuts.bw",
+        cuts_sidecar="results/{sample}/model/{ensemble}.ensemble/predicted_cuts.bw.json",
+    log:
+        "logs/ensemble/{sample}.{ensemble}.log",
+    benchmark:
+        "benchmarks/ensemble/{sample}.{ensemble}.tsv"
+    wildcard_constraints:
+        ensemble=any_of(ensembles_that_predict("cuts", "state")),
+    conda:
+        "../../envs/gatescope.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        members=member_folders,
+        folder=subpath(output.scores, parent=True),
+        seed=config["seed"],
+        stage_version=STAGE_VERSIONS["ensemble"],
+    shell:
+        r"""
+        gatescope ensemble \
+            --store {input.store:q} \
+            --members {params.members:q} \
+            --seed {params.seed:q} \
+            --output {params.folder:q} \
+            --log {log:q}
+        """
+
+
+# the same for models that predict the state only
+use rule ensemble as ensemble_state_only with:
+    input:
+        store="results/{sample}/data/encoded",
+        descriptions=members_of("model.json"),
+        state=members_of("predicted_state.bw"),
+    output:
+        scores="results/{sample}/model/{ensemble}.ensemble/evaluation.tsv",
+        summary="results/{sample}/model/{ensemble}.ensemble/evaluation.json",
+        members="results/{sample}/model/{ensemble}.ensemble/members.tsv",
+        state="results/{sample}/model/{ensemble}.ensemble/predicted_state.bw",
+        state_sidecar="results/{sample}/model/{ensemble}.ensemble/predicted_state.bw.json",
+    wildcard_constraints:
+        ensemble=any_of(ensembles_that_predict("state")),
+
+
+# and for those that predict the cuts only
+use rule ensemble as ensemble_cuts_only with:
+    input:
+        store="results/{sample}/data/encoded",
+        descriptions=members_of("model.json"),
+        cuts=members_of("predicted_cuts.bw"),
+    output:
+        scores="results/{sample}/model/{ensemble}.ensemble/evaluation.tsv",
+        summary="results/{sample}/model/{ensemble}.ensemble/evaluation.json",
+        members="results/{sample}/model/{ensemble}.ensemble/members.tsv",
+        cuts="results/{sample}/model/{ensemble}.ensemble/predicted_cuts.bw",
+        cuts_sidecar="results/{sample}/model/{ensemble}.ensemble/predicted_cuts.bw.json",
+    wildcard_constraints:
+        ensemble=any_of(ensembles_that_predict("cuts")),
+
+
+rule compare:
+    """Pool the held-out bins of all folds, score every predictor, and compare models in pairs."""
+    input:
+        bins=expand("results/{{sample}}/model/{run}/bins.npz", run=RUNS),
+        descriptions=expand("results/{{sample}}/model/{run}/model.json", run=RUNS),
+    output:
+        scores="results/{sample}/model/comparison/scores.tsv",
+        differences="results/{sample}/model/comparison/differences.tsv",
+        summary="results/{sample}/model/comparison/comparison.json",
+    log:
+        "logs/compare/{sample}.log",
+    benchmark:
+        "benchmarks/compare/{sample}.tsv"
+    conda:
+        "../../envs/gatescope.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        models=run_folders,
+        folder=subpath(output.scores, parent=True),
+        seed=config["seed"],
+        stage_version=STAGE_VERSIONS["compare"],
+    shell:
+        r"""
+        gatescope compare \
+            --models {params.models:q} \
+            --seed {params.seed:q} \
             --output {params.folder:q} \
             --log {log:q}
         """

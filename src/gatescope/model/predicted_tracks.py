@@ -22,6 +22,7 @@ def write_predicted_tracks(
     meta: Mapping[str, Any],
     *,
     both_strands: bool,
+    networks: int = 1,
 ) -> None:
     """Write ``predicted_state.bw`` and ``predicted_cuts.bw``, each if the network has that head, with sidecars.
 
@@ -36,6 +37,8 @@ def write_predicted_tracks(
         Content of the run's ``model.json``.
     both_strands : bool
         Whether predictions are the mean of both strands.
+    networks : int
+        Of how many networks they are the mean.
     """
     tracks = {
         "state": ("probability", (0.0, 1.0), 4, "Probability that the base is accessible"),
@@ -56,11 +59,17 @@ def write_predicted_tracks(
             gaps="missing",
             description=f"{what}, as {meta['run']} predicts it on contigs it was not trained on: "
             f"{', '.join(values)}.{_about_bias(target, meta)}",
-            aggregation="mean of both strands" if both_strands else "none",
+            aggregation=_aggregation(both_strands, networks),
             decimals=decimals,
             model_sha256=meta["sha256"],
         )
         write_sidecar(path, info)
+
+
+def _aggregation(both_strands: bool, networks: int) -> str:
+    """Say what a value is the mean of."""
+    parts = [f"{networks} networks"] * (networks > 1) + ["both strands"] * both_strands
+    return f"mean of {' and '.join(parts)}" if parts else "none"
 
 
 def _about_bias(target: str, meta: Mapping[str, Any]) -> str:
