@@ -71,6 +71,8 @@ def write_fake_results(
         _write_boundaries(results / "boundaries" / run, run)
         _write_design(results / "design" / run)
     _write_verdict(results, runs)
+    if len(runs) > 1:
+        _write_comparison(results / "model" / "comparison", runs)
     return FakeResults(results, genome, runs, sequence, gates)
 
 
@@ -307,6 +309,43 @@ def _profiles() -> dict:
 def _calibrated(target: str) -> dict:
     groups = [{"n": 990, "expected": e, **_around(observed=0.8 * e)} for e in (0.05, 0.2, 0.6)]
     return {"predictor": "model", "target": target, **_around(error=0.057, ratio=0.8), "groups": groups}
+
+
+def _write_comparison(folder: Path, runs: tuple[str, ...]) -> None:
+    """What `compare` says of these runs, the numbers made up: the more seeds, the better."""
+    names = [[*run.split("."), "f1", "1"][:3] for run in runs]
+    models, folds, seeds = (list(dict.fromkeys(part)) for part in zip(*names, strict=True))
+    ways = ["(mean)", "(ensemble)"][: len(seeds)]
+    scored = [(model, way) for model in models for way in ways] + [("kmer", "(none)"), ("gc", "(none)")]
+    rows, pairs = [], []
+    for rank, (name, seed) in enumerate(scored):
+        for fold in ["(pooled)", "(mean)"][: len(folds)]:
+            row = {
+                "predictor": name,
+                "fold": fold,
+                "seed": seed,
+                "n_folds": len(folds),
+                "n_seeds": len(seeds),
+            }
+            row |= {"n_bins": 198, "n_blocks": 20, "base_rate": 0.121}
+            for metric in ("pearson", "spearman", "auroc", "auprc"):
+                value = np.nan if name == "gc" and not metric.startswith("au") else 0.6 - 0.05 * rank
+                row |= {metric: value, f"{metric}_low": value - 0.03, f"{metric}_high": value + 0.03}
+                row[f"{metric}_sd_seeds"] = 0.004 if seed == "(mean)" and len(seeds) > 1 else np.nan
+                row[f"{metric}_sd_folds"] = 0.032 if fold == "(mean)" else np.nan
+                if rank and fold == "(pooled)" and not np.isnan(value):
+                    pair = (models[0], ways[-1], name, seed, fold, metric, 0.6, value, 0.05 * rank)
+                    pairs.append((*pair, -0.02, 0.1, -0.01, 0.09))
+            rows.append(row)
+    columns = ("first", "first_seed", "second", "second_seed", "fold", "metric", "first_score", "second_score",
+               "difference", "low_95", "high_95", "low_90", "high_90")  # fmt: skip
+    folder.mkdir(parents=True)
+    pd.DataFrame(rows).to_csv(folder / "scores.tsv", sep="\t", index=False, na_rep="nan")
+    pd.DataFrame(pairs, columns=columns).to_csv(
+        folder / "differences.tsv", sep="\t", index=False, na_rep="nan"
+    )
+    content = {"models": models, "in_words": [f"{models[0]} against others: made up."]}
+    (folder / "comparison.json").write_text(json.dumps(content))
 
 
 def _gate(contig: str, direction: str, base: float, sign: float, rng: np.random.Generator) -> np.ndarray:

@@ -197,6 +197,9 @@ def test_ids_are_unique_also_with_several_runs(tmp_path):
     assert used and set(used) <= set(page.ids)
     words = "browser/igv_session.xml shows the chosen units and the predictions of sequence.f1.2."
     assert words in page.text
+    assert "together" in page.ids and ("a", {"href": "#together"}) in page.tags
+    assert "sequence, ensemble of 2 0.550" in page.text and "0.600 (seeds ± 0.004)" in page.text
+    assert "sequence against others: made up." in page.text
 
 
 def test_a_run_without_gates_has_a_curve_and_scores(tmp_path):

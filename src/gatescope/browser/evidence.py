@@ -1,6 +1,7 @@
 """What is there to report? The files of a sample, read whole; what is missing is an error, not a blank.
 
-Public names: `Record`, `Row`, `ScoredRun`, `RunEvidence`, `SampleEvidence`, `read_evidence`, `read_record`.
+Public names: `Record`, `Row`, `ScoredRun`, `RunEvidence`, `SampleEvidence`, `read_evidence`, `read_record`,
+`read_rows`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -192,6 +193,17 @@ def _table(path: Path, separator: str, columns: Sequence[str]) -> pd.DataFrame:
         what = f"no column {', '.join(missing)}" if missing else "no rows"
         raise InputError(what, where=path, remedy=_AGAIN)
     return table
+
+
+def read_rows(path: Path, columns: Sequence[str]) -> list[Row]:
+    """Read a tab-separated table that has these columns.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, is no table, has no rows or lacks a column.
+    """
+    return _rows(_table(path, "\t", columns))
 
 
 def _rows(table: pd.DataFrame) -> list[Row]:

@@ -20,6 +20,7 @@ from gatescope.browser.charts import inline_svg
 from gatescope.browser.evidence import SampleEvidence, read_evidence
 from gatescope.browser.places import profile_shape
 from gatescope.browser.runs import run_part, score_part
+from gatescope.browser.together import together_part
 from gatescope.browser.view import View, embedded_view, igv_script, igv_version
 from gatescope.config import read_section
 from gatescope.errors import InputError
@@ -94,6 +95,7 @@ def report(
     evidence = read_evidence(results, runs, peers)
     view = embedded_view(results, genome, runs[0], count=options.boundaries, window_bp=options.window_bp)
     page = _page(sample, genome, evidence, view, options)
+    page["together"] = together_part(results, (*runs, *peers))
     path = results / "browser" / "report.html"
     with replacing_file(path) as partial:
         partial.write_text(_render(page, view), encoding="utf-8")

@@ -1,6 +1,6 @@
 """What does the report say about one run? Learning curve, scores, boundaries and designs in words and rows.
 
-Public names: `Chart`, `ScorePart`, `RunPart`, `run_part`, `score_part`.
+Public names: `Chart`, `ScorePart`, `RunPart`, `run_part`, `score_part`, `METRICS`, `predictor_words`.
 """
 
 import math
@@ -29,7 +29,7 @@ _PREDICTORS = {
     "flat": "even cuts",
     "bpnet_lite": "BPNet, at this compute",
 }
-_METRICS = {"pearson": "Pearson r", "spearman": "Spearman r", "auroc": "AUROC", "auprc": "AUPRC"}
+METRICS = {"pearson": "Pearson r", "spearman": "Spearman r", "auroc": "AUROC", "auprc": "AUPRC"}
 #: Predictors are compared in single bases and in these bins; other sizes are folded away.
 _SHOWN_BP = (1, 200)
 _BEST_DESIGNS = 3
@@ -124,7 +124,7 @@ def _score_fields(run: ScoredRun, number: int) -> dict[str, Any]:
         "score_tables": [_score_table(rows) for rows in shown],
         "limits": Chart(Markup(limits_chart(run, f"limits{number}")), limits_caption(run)),
         "further_tables": [*map(_score_table, folded), *limits_tables(run)],
-        "predictors": Table((), [(_predictor(name), described[name]) for name in described]),
+        "predictors": Table((), [(predictor_words(name), described[name]) for name in described]),
         "in_words": run.evaluation["in_words"],
     }
 
@@ -140,12 +140,14 @@ def _curve_chart(run: ScoredRun, number: int) -> Chart:
 
 def _score_table(rows: Sequence[Row]) -> Table:
     """Show one bin size; a metric that nobody has is left out."""
-    metrics = [metric for metric in _METRICS if any(_has(row, metric) for row in rows)]
-    cells = [(_predictor(row["predictor"]), *(_interval(row, metric) for metric in metrics)) for row in rows]
+    metrics = [metric for metric in METRICS if any(_has(row, metric) for row in rows)]
+    cells = [
+        (predictor_words(row["predictor"]), *(_interval(row, metric) for metric in metrics)) for row in rows
+    ]
     first = rows[0]
     kind = "bases" if first["bin_bp"] == 1 else "bins"
     note = f"{first['n_bins']:,} held-out {kind}; {first['base_rate']:.1%} of them open (base rate)."
-    columns = ("predictor", *(_METRICS[metric] for metric in metrics))
+    columns = ("predictor", *(METRICS[metric] for metric in metrics))
     return Table(columns, cells, note, _where(rows).capitalize())
 
 
@@ -154,7 +156,7 @@ def _score_chart(rows: Sequence[Row], prefix: str) -> Chart:
     metric = "pearson" if any(_has(row, "pearson") for row in rows) else "auprc"
     scores = [
         Score(
-            label=_predictor(row["predictor"]),
+            label=predictor_words(row["predictor"]),
             value=row[metric],
             low=row[f"{metric}_low"] if _has(row, f"{metric}_low") else row[metric],
             high=row[f"{metric}_high"] if _has(row, f"{metric}_low") else row[metric],
@@ -164,7 +166,7 @@ def _score_chart(rows: Sequence[Row], prefix: str) -> Chart:
         if _has(row, metric)
     ]
     base_rate = rows[0]["base_rate"] if metric == "auprc" else None
-    what = f"{_METRICS[metric]}, {_where(rows)}"
+    what = f"{METRICS[metric]}, {_where(rows)}"
     caption = f"{what}, on held-out contigs. Lines are 95 % intervals; purple is this network."
     return Chart(Markup(score_chart(scores, what, base_rate, prefix)), caption)
 
@@ -233,7 +235,8 @@ def _rank(predictor: str) -> int:
     return known.index(predictor) if predictor in known else len(known)
 
 
-def _predictor(name: str) -> str:
+def predictor_words(name: str) -> str:
+    """Say what a predictor is; a name that is not known stands for itself."""
     return _PREDICTORS.get(name, name)
 
 
