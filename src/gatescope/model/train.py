@@ -56,12 +56,12 @@ _ABOVE_ZERO = ("learning_rate", "gradient_clip", "count_weight")
 class Training:
     """Say how to train; see config/README.md for the meaning of each key."""
 
-    epochs: int = 8
+    epochs: int = 10
     windows_per_epoch: int = 4800
     batch_size: int = 24
     learning_rate: float = 0.01
     weight_decay: float = 1e-3
-    write_cost: float = 0.3
+    write_cost: float = 1.0
     gradient_clip: float = 1.0
     count_weight: float = 0.1
     patience: int = 5
