@@ -16,6 +16,7 @@ import pyBigWig
 
 from gatescope.data.store import ContigArrays, write_store
 from gatescope.figures import new_figure, save_figure
+from gatescope.files import file_hash
 from gatescope.genome.sequence import encode_bases
 
 LENGTHS = {"ctgA": 20_000, "ctgB": 20_011}
@@ -34,6 +35,13 @@ class FakeResults:
     runs: tuple[str, ...]
     sequence: dict[str, str]
     gates: dict[tuple[str, str, str], np.ndarray]  # (contig, track name, run) -> values
+
+    def adopt(self, genome: Path) -> None:
+        """Have the store say that it was made from this file."""
+        path = self.results / "data" / "encoded" / "meta.json"
+        meta = json.loads(path.read_text())
+        meta["inputs"]["genome"]["sha256"] = file_hash(genome)
+        path.write_text(json.dumps(meta))
 
 
 def depth(number: int, direction: str) -> float:
@@ -60,7 +68,7 @@ def write_fake_results(
     cuts = {name: _cuts(length, rng) for name, length in LENGTHS.items()}
     _write_track(results / "atac" / "cuts.bw", cuts, unit="cuts", gaps="zero", range=[0, None])
     _write_bias(results / "atac")
-    _write_store(results, sequence, cuts)
+    _write_store(results, genome, sequence, cuts)
     if is_planted:
         _write_truth(results, rng)
     (results / "data" / "preflight.json").write_text(json.dumps(_preflight()))
@@ -126,7 +134,7 @@ def _regions() -> list[tuple[str, int, int]]:
     return [(name, start, start + REGION_BP) for name in LENGTHS for start in REGION_STARTS]
 
 
-def _write_store(results: Path, sequence: dict[str, str], cuts: dict[str, np.ndarray]) -> None:
+def _write_store(results: Path, genome: Path, sequence: dict[str, str], cuts: dict[str, np.ndarray]) -> None:
     peaks = pd.DataFrame(_regions(), columns=["chrom", "start", "end"])
     peaks = peaks.assign(summit=peaks["start"] + REGION_BP // 2, kind="peak", gc=0.5)
     background = peaks.assign(start=peaks["start"] + 1500, end=peaks["start"] + 2524, kind="background")
@@ -145,7 +153,7 @@ def _write_store(results: Path, sequence: dict[str, str], cuts: dict[str, np.nda
         "window_bp": 1024,
         "folds": {"f1": {"test": ["ctgA"], "valid": ["ctgB"]}},
         "inputs": {
-            "genome": {"path": "genome.fa", "sha256": "a" * 64},
+            "genome": {"path": "genome.fa", "sha256": file_hash(genome)},
             "cuts": {"path": "cuts.bw", "sha256": "b" * 64},
             "peaks": {"path": "peaks <b>&.narrowPeak", "sha256": "c" * 64},
         },

@@ -224,7 +224,7 @@ VERBS: dict[str, Verb] = {
             _MAX_UNKNOWN_FRACTION,
             number(
                 "--outlier-ratio",
-                "windows with more cuts than this many times the 99th percentile of peaks are dropped; 0 keeps all",
+                "windows with more cuts than this many times the 99th percentile of peaks: not trained on; 0 keeps all",
                 float,
                 default=2.0,
             ),

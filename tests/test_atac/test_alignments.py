@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 
 from gatescope.atac import alignments as alignments_module
 from gatescope.atac import bam as bam_module
+from gatescope.atac.accounts import ReadFilter
 from gatescope.atac.bam import bam_tables
 from gatescope.atac.bigwig import bigwig_lengths, read_bigwig
 from gatescope.atac.cuts import cuts, open_cuts
-from gatescope.atac.ends import ReadFilter
 from gatescope.browser.twobit import write_twobit
 from gatescope.errors import InputError
 from gatescope.genome.fasta import Genome

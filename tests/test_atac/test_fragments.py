@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from gatescope.atac import fragments as fragments_module
 from gatescope.atac import spool as spool_module
-from gatescope.atac.ends import FileCounts, ReadFilter, gather_ends, refuse_empty_contigs
+from gatescope.atac.accounts import FileCounts, ReadFilter, refuse_empty_contigs
+from gatescope.atac.ends import gather_ends
 from gatescope.atac.formats import tell_format
 from gatescope.atac.fragments import read_rows
 from gatescope.atac.shift import Tn5Shift

@@ -9,6 +9,7 @@ import pytest
 
 from fake_results import LENGTHS, REGION_BP, REGION_STARTS, write_fake_results
 from gatescope.browser.hub import hub
+from gatescope.browser.report import report
 from gatescope.errors import InputError
 from gatescope.figures import GATE_COLOURS
 from oracles.hub_checker import check_hub, read_stanzas
@@ -120,6 +121,7 @@ def no_place_to_open_at(fake):
 def name_that_does_not_fit(fake):
     fake.genome.write_text(fake.genome.read_text() + f">{'c' * 300}\nACGT\n")
     (fake.genome.parent / "genome.fa.fai").unlink()
+    fake.adopt(fake.genome)
     return r"contig name of 300 bytes; \.2bit allows 255"
 
 
@@ -171,3 +173,37 @@ def test_track_of_another_genome(own_fake):
     (own_fake.genome.parent / "genome.fa.fai").unlink()
     with pytest.raises(InputError, match=r"ctgB has 20011 bp here and no entry in genome\.fa"):
         hub("demo", own_fake.results, own_fake.genome, own_fake.runs)
+
+
+def test_what_else_was_made_of_the_reads_is_shown(own_fake):
+    """Tn5's preference and replicates, in the order of the files; one replicate is the cuts themselves."""
+    atac = own_fake.results / "atac"
+    (atac / "replicates").mkdir()
+    for path in (atac / "tn5_bias.bw", atac / "replicates" / "10.bw"):
+        shutil.copy(atac / "cuts.bw", path)
+
+    def shown():
+        hub("x", own_fake.results, own_fake.genome, own_fake.runs)
+        tracks = check_hub(own_fake.results / "browser" / "hub.txt").values()
+        session = (own_fake.results / "browser" / "igv_session.xml").read_text()
+        links = [track.get("bigDataUrl", "") for track in tracks]
+        assert all(f'"{link}"' in session for link in links if "/atac/" in link)
+        return [
+            (track["shortLabel"], link) for track, link in zip(tracks, links, strict=True) if "/atac/" in link
+        ]
+
+    bias = ("Tn5 preference", "../atac/tn5_bias.bw")
+    assert shown() == [("ATAC cuts", "../atac/cuts.bw"), bias]
+    shutil.copy(atac / "cuts.bw", atac / "replicates" / "2.bw")
+    replicates = [(f"replicate {n} cuts", f"../atac/replicates/{n}.bw") for n in (2, 10)]
+    assert shown() == [("ATAC cuts", "../atac/cuts.bw"), *replicates, bias]
+
+
+@pytest.mark.parametrize("write", [hub, report])
+def test_a_genome_that_was_not_encoded_is_refused(own_fake, write):
+    """The same contigs and lengths, another base."""
+    text = own_fake.genome.read_text()
+    own_fake.genome.write_text(text[:-2] + ("A" if text[-2] != "A" else "C") + "\n")
+    with pytest.raises(InputError, match="encoded: was encoded from other inputs: genome has changed"):
+        write("x", own_fake.results, own_fake.genome, own_fake.runs)
+    assert not (own_fake.results / "browser").exists()

@@ -68,6 +68,7 @@ def test_genome_elsewhere_is_named_by_its_absolute_path(tmp_path):
 def test_gzip_cannot_be_opened_by_igv(own_fake):
     packed = own_fake.genome.with_name("genome.fa.gz")
     packed.write_bytes(gzip.compress(own_fake.genome.read_bytes(), mtime=0))
+    own_fake.adopt(packed)
     hub("demo", own_fake.results, packed, own_fake.runs)
     assert read_session(own_fake).get("genome") == "genome.2bit"
 
@@ -75,6 +76,7 @@ def test_gzip_cannot_be_opened_by_igv(own_fake):
 def test_a_genome_that_is_2bit_is_opened_as_it_is(own_fake):
     packed = own_fake.genome.with_name("packed.2bit")
     write_twobit(packed, Genome(own_fake.genome))
+    own_fake.adopt(packed)
     hub("demo", own_fake.results, packed, own_fake.runs, ucsc_genome="planted1")
     session = read_session(own_fake).get("genome")
     assert (own_fake.results / "browser" / session).resolve() == packed.resolve()

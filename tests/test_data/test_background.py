@@ -3,12 +3,15 @@
 from collections import Counter
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import ks_2samp
 
-from gatescope.data.background import match_background, tile_background
+from gatescope.data import background
+from gatescope.data.background import Candidates, match_background, tile_background
+from gatescope.data.tiles import Tiles
 
 
 def gc_bin(value):
@@ -19,7 +22,16 @@ def match(peaks, candidates, ratio, rng, is_second_choice=None):
     candidates = np.asarray(candidates, float)
     is_second_choice = np.zeros(candidates.size, bool) if is_second_choice is None else is_second_choice
     peaks = np.asarray(peaks, float)
-    return match_background(peaks[:, None], candidates[:, None], is_second_choice, ratio, rng)
+    return match_all(peaks[:, None], candidates[:, None], ratio, rng, is_second_choice)
+
+
+def match_all(peaks, candidates, ratio, rng, is_second_choice=None, cuts=(3,)):
+    """Match candidates that come in blocks."""
+    is_second_choice = np.zeros(len(candidates), bool) if is_second_choice is None else is_second_choice
+    blocks = zip(np.split(candidates, cuts), np.split(is_second_choice, cuts), strict=True)
+    return match_background(
+        peaks, lambda given=list(blocks): (Candidates(*each) for each in given), ratio, rng
+    )
 
 
 @pytest.mark.parametrize("window_bp", [50, 53, 5])
@@ -89,7 +101,7 @@ def test_two_features_are_matched_together():
     rich = rng.random(200) < 0.5
     peaks = np.column_stack([np.where(rich, 0.65, 0.35), np.where(rich, 1.0, 0.55)])
     candidates = np.column_stack([rng.choice([0.35, 0.65], 5_000), rng.choice([0.55, 1.0], 5_000)])
-    found = match_background(peaks, candidates, np.zeros(5_000, bool), 1.0, rng)
+    found = match_all(peaks, candidates, 1.0, rng)
     wanted = Counter(map(tuple, peaks))
     assert Counter(map(tuple, candidates[found.chosen])) == wanted and len(wanted) == 2
     assert found.ks_p == (1.0, 1.0) and found.substituted == 0
@@ -99,14 +111,12 @@ def test_what_a_bin_lacks_comes_from_the_nearest_in_both_features():
     peaks = np.array([[0.51, 0.55]] * 4)
     steps = [(0.51, 0.55), (0.51, 0.65), (0.53, 0.55), (0.53, 0.65), (0.55, 0.55), (0.57, 0.55), (0.51, 0.85)]
     candidates = np.array(steps)
-    found = match_background(peaks, candidates, np.zeros(7, bool), 1.0, np.random.default_rng(0))
+    found = match_all(peaks, candidates, 1.0, np.random.default_rng(0))
     assert found.chosen.tolist() == [0, 1, 2, 3] and found.substituted == 3
     # of equally near ones, those of the same GC content
-    two = match_background(peaks[:2], candidates[[0, 2, 1]], np.zeros(3, bool), 1.0, np.random.default_rng(0))
+    two = match_all(peaks[:2], candidates[[0, 2, 1]], 1.0, np.random.default_rng(0))
     assert two.chosen.tolist() == [0, 2]
-    more = match_background(
-        np.repeat(peaks, 3, 0), candidates, np.zeros(7, bool), 1.0, np.random.default_rng(0)
-    )
+    more = match_all(np.repeat(peaks, 3, 0), candidates, 1.0, np.random.default_rng(0))
     assert more.chosen.tolist() == [0, 1, 2, 3, 4] and more.wanted == 12
 
 
@@ -136,3 +146,45 @@ def test_the_seed_decides():
     peaks, candidates = rng.normal(0.5, 0.05, 50), rng.normal(0.5, 0.05, 5000)
     picks = [match(peaks, candidates, 1.0, np.random.default_rng(seed)).chosen.tolist() for seed in (0, 0, 1)]
     assert picks[0] == picks[1] != picks[2]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    n=st.integers(0, 60),
+    cuts=st.lists(st.integers(0, 60), max_size=4).map(sorted),
+    at_once=st.integers(1, 70),
+)
+def test_neither_blocks_nor_pieces_change_the_choice(n, cuts, at_once):
+    """The reference sorts all candidates at once, shuffled, first choices in front."""
+    rng = np.random.default_rng(n)
+    gc, second = rng.choice([0.41, 0.43, 0.61], n), rng.random(n) < 0.4
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(background, "_AT_ONCE", at_once)
+        found = match_all(
+            np.full((9, 1), 0.41), gc[:, None], 1.0, np.random.default_rng(1), second, np.minimum(cuts, n)
+        )
+    order = np.random.default_rng(1).permutation(n)
+    own, next_best = (
+        sorted((i for i in order if gc[i] == wanted), key=lambda i: second[i]) for wanted in (0.41, 0.43)
+    )
+    expected = own[:9] + next_best[: 9 - len(own[:9])]
+    assert found.chosen.tolist() == sorted(expected)
+    assert found.second_choices == sum(second[i] for i in expected)
+
+
+def test_tiles_come_back_from_disk():
+    rng = np.random.default_rng(3)
+    tables = [
+        pd.DataFrame({"start": np.arange(n), "cuts": rng.random(n).astype(np.float32), "gc": rng.random(n)})
+        for n in (7, 0, 40, 3)
+    ]
+    with Tiles() as tiles:
+        for table in tables:
+            tiles.add(table)
+        assert len(tiles) == 50
+        tiles.most_cuts = 0.5
+        kept = pd.concat([table[table["cuts"] <= 0.5] for table in tables], ignore_index=True)
+        assert [len(table) for table in tiles] == [(table["cuts"] <= 0.5).sum() for table in tables]
+        rows = np.arange(0, len(kept), 3)
+        pd.testing.assert_frame_equal(tiles.take(rows), kept.iloc[rows].reset_index(drop=True))
+        assert len(tiles.take(rows[:0])) == 0

@@ -297,6 +297,22 @@ BAD = {
     "protein FASTA": Bad(
         "preflight", rewrite("genome", ">p\nMKVLEEQ\n"), ["genome.fa", "not a DNA letter", "protein"]
     ),
+    "FASTA with a byte order mark": Bad(
+        "preflight",
+        replace("genome", ">chr1", "\ufeff>chr1"),
+        ["genome.fa: cannot", "byte order mark", "tail -c +4"],
+    ),
+    "FASTA with empty lines between contigs": Bad(
+        "preflight", replace("genome", ">chr4", "\n\n>chr4"), ["line 7 is empty", "awk NF"]
+    ),
+    "FASTA of an old Macintosh": Bad(
+        "cuts", replace("genome", "\n", "\r", -1), ["'chr1' has no bases", "CR alone", "tr '\\r' '\\n'"]
+    ),
+    "folds of a genome of two contigs": Bad(
+        "encode",
+        flags(exclude_contigs=["chr1", "chr2"], folds=["3"]),
+        ["3 folds of 2 contigs", "there must be 3"],
+    ),
     "RNA FASTA": Bad("preflight", rewrite("genome", ">chr1\nACGUACGU\n"), ["'U'", "RNA"]),
     "contig twice in the genome": Bad("preflight", replace("genome", ">chr2", ">chr1"), ["'chr1'", "twice"]),
     "contig without bases": Bad(

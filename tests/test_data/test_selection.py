@@ -64,6 +64,10 @@ def test_windows_with_too_many_cuts_are_dropped(many_peaks, ratio):
     kept = store.regions.query("kind == 'peak'")[["chrom", "start", "end"]]
     assert list(kept.itertuples(index=False, name=None)) == wanted
     assert tower[:3] not in wanted
+    outliers = store.regions.query("kind == 'outlier'")[["chrom", "start", "end"]]
+    assert set(outliers.itertuples(index=False, name=None)) == {row[:3] for row in peaks} - set(wanted)
+    tested = store.peaks[["chrom", "start", "end"]]
+    assert list(tested.itertuples(index=False, name=None)) == [row[:3] for row in peaks]
     assert steps(store)["outliers"]["dropped"] == len(peaks) - len(wanted) == (1 if ratio == 2 else 2)
     assert f"limit {most:,.0f} cuts" in steps(store)["outliers"]["note"]
 

@@ -14,8 +14,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 
+from gatescope.atac.accounts import ReadFilter
 from gatescope.atac.cuts import open_cuts
-from gatescope.atac.ends import ReadFilter
 from gatescope.data.store import EncodedStore
 from gatescope.errors import InputError
 from gatescope.model.network import AccessibilityNetwork

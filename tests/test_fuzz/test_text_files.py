@@ -10,8 +10,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gatescope.atac.accounts import ReadFilter
 from gatescope.atac.cuts import open_cuts
-from gatescope.atac.ends import ReadFilter
 from gatescope.config import explain
 from gatescope.data.inputs import track_sources
 from gatescope.errors import InputError
@@ -227,7 +227,9 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3),
     max_leaves=8,
 )
-FOLDS = st.dictionaries(NAMES, st.fixed_dictionaries({"test": JSON, "valid": JSON}) | JSON, max_size=2) | JSON
+DEALT = st.fixed_dictionaries({"part": JSON | st.integers(0, 4), "of": JSON | st.just(3)})
+PARTS = st.fixed_dictionaries({"test": JSON, "valid": JSON}) | DEALT | JSON
+FOLDS = st.dictionaries(NAMES, PARTS, max_size=2) | st.integers(2, 4) | JSON
 
 
 @AMOUNTS
@@ -243,6 +245,11 @@ def test_folds(examples):
             return
         read.append(value)
         assert folds
+        if isinstance(value, int) or any({*parts} == {"part", "of"} for parts in value.values()):
+            assert all(
+                fold.test and fold.valid and not {*fold.test} & {*fold.valid} for fold in folds.values()
+            )
+            return
         for name, fold in folds.items():
             assert [*fold.test] == [*value[name]["test"]] and [*fold.valid] == [*value[name]["valid"]]
             assert not {*fold.test} & {*fold.valid} and {*fold.test, *fold.valid} < set(LENGTHS)

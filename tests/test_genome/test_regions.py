@@ -1,6 +1,7 @@
 """Region files, merging and boundaries, against painting one base after the other."""
 
 import gzip
+import re
 
 import numpy as np
 import pandas as pd
@@ -303,3 +304,24 @@ def test_unknown_contigs_are_named_unless_excluded():
     with pytest.raises(InputError, match=r"^f: contig chrM, chrQ not in g.fa; .*exclude_contigs"):
         refuse_unknown_contigs(["chr1", "chrM", "chrQ"], LENGTHS, where="f", file="f", source="g.fa")
     assert name_list("abcdefg", 5) == "a, b, c, d, e and 2 more"
+
+
+@pytest.mark.parametrize(
+    ("row", "cause"),
+    [
+        ("chr1\t1e+05\t100200", "start '1e+05' is not an integer; likely cause: scientific notation, as R"),
+        (
+            "chr1\t2000.0\t2400.0",
+            "start '2000.0' is not an integer; likely cause: a decimal point, as pandas",
+        ),
+        ("chr1\t2000\t12,400", "end '12,400' is not an integer; likely cause: commas between thousands"),
+        (
+            '"chr1"\t2000\t2400',
+            'contig name "chr1" stands in quotes; likely cause: a table with quotes, as R',
+        ),
+    ],
+)
+def test_notations_of_other_programs_are_recognised(tmp_path, row, cause):
+    (tmp_path / "x.bed").write_text(row + "\n")
+    with pytest.raises(InputError, match=re.escape(f"x.bed line 1: {cause}")):
+        read_regions(tmp_path / "x.bed", {"chr1": 1_000_000})

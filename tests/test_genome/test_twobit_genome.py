@@ -113,7 +113,7 @@ def test_md5_is_that_of_the_specification(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (pack(CONTIGS)[:-3], "unexpected number of bytes"),
+        (pack(CONTIGS)[:-3], "a sequence ends at byte"),
         (pack(CONTIGS)[:60], "cannot be read as .2bit"),
         (pack(CONTIGS)[:4], "no sequence in it"),
         (pack(CONTIGS, version=1), "64-bit offsets"),

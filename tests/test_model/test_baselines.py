@@ -146,7 +146,7 @@ def test_boosting_learns_a_planted_word(tmp_path, contigs, few_trees):
 
 
 def test_training_bins_are_what_stands_at_their_place(tmp_path, contigs):
-    bins = baselines._training_bins(make_store(tmp_path / "store", contigs), "c1", 200)
+    bins = baselines._training_bins(make_store(tmp_path / "store", contigs), "c1", 200, {})
     assert sorted(bins.start) == list(range(0, 24_000 - 199, 100))
     state, cuts = contigs["c1"].state, contigs["c1"].tracks["cuts"]
     for start, found, label in zip(bins.start, bins.cuts, bins.label, strict=True):
@@ -200,6 +200,16 @@ def test_sample_of_training_bins_is_drawn_without_replacement(monkeypatch):
 def test_all_training_bins_are_taken_if_few():
     chosen = baselines._choose({"a": 3, "b": 2}, np.random.default_rng(0))
     assert {contig: rows.tolist() for contig, rows in chosen.items()} == {"a": [0, 1, 2], "b": [0, 1]}
+
+
+def test_copies_of_what_is_held_out_teach_nothing(tmp_path, contigs, few_trees):
+    store = make_store(tmp_path / "store", contigs)
+    copies = {"c2": np.array([[0, 10_000], [10_000, 24_000]])}
+    without, alone, both = (
+        fit_kmer_boosting(store, *given).predict(store.codes("c3"))
+        for given in ((TRAIN, 200, 0, copies), (["c1"], 200, 0), (TRAIN, 200, 0))
+    )
+    assert np.array_equal(without, alone) and not np.array_equal(without, both)
 
 
 @pytest.mark.parametrize(("value", "message"), [(0, "0 of 478"), (1, "478 of 478")])

@@ -6,6 +6,8 @@ rule hub:
     input:
         genome=sample_file("genome"),
         cuts="results/{sample}/atac/cuts.bw",
+        replicates="results/{sample}/atac/replicates" if config["replicates"] == "keep" else [],
+        bias="results/{sample}/atac/tn5_bias.bw",
         store="results/{sample}/data/encoded",
         tracks=browser_tracks,
         verdicts=expand("results/{{sample}}/boundaries/{run}/verdict.json", run=GATE_RUNS),
@@ -44,7 +46,8 @@ rule report:
         genome=sample_file("genome"),
         preflight="results/{sample}/data/preflight.json",
         cuts="results/{sample}/atac/cuts.bw",
-        bias=multiext("results/{sample}/atac/tn5_bias", ".json", ".svg"),
+        replicates="results/{sample}/atac/replicates" if config["replicates"] == "keep" else [],
+        bias=multiext("results/{sample}/atac/tn5_bias", ".bw", ".json", ".svg"),
         store="results/{sample}/data/encoded",
         funnel="results/{sample}/data/regions_funnel.svg",
         tracks=browser_tracks,

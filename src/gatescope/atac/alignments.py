@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 import pysam
 
+from gatescope.atac.accounts import ReadFilter
 from gatescope.atac.bam import COLUMNS, bam_tables
-from gatescope.atac.ends import Batch, Copies, Piece, ReadFilter, Side
+from gatescope.atac.ends import Batch, Copies, Piece, Side
 from gatescope.atac.reference import blank_reference
 from gatescope.errors import InputError
 from gatescope.genome.assemblies import assembly_clash
@@ -141,7 +142,7 @@ def _reported(path: Path) -> Iterator[None]:
     """Turn what pysam and htslib raise at a damaged file into one message; around their calls alone."""
     try:
         yield
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, NotImplementedError) as error:  # the last for a BAM packed by gzip
         raise _damaged(path, error) from error
 
 

@@ -25,6 +25,7 @@ _HEAD = np.dtype(
     ]
 )
 _SIZE = struct.Struct("<i")
+_LEAST_SIZE = _HEAD.itemsize - 4
 _ON_REFERENCE = np.isin(np.arange(16), [0, 2, 3, 7, 8])  # M, D, N, =, X
 _ON_READ = np.isin(np.arange(16), [0, 1, 4, 7, 8])  # M, I, S, =, X
 _UNMAPPED = 0x4
@@ -90,15 +91,16 @@ def _take(file: pysam.BGZFile, n: int) -> bytes:
 
 def _record_starts(data: bytes) -> tuple[list[int], int]:
     """Return where each whole record begins, and where the last one ends."""
-    starts, at, end, size_at = [], 0, len(data), _SIZE.unpack_from
-    while at <= end - _HEAD.itemsize:
-        after = at + 4 + size_at(data, at)[0]
-        if not at + _HEAD.itemsize <= after <= end:
-            break
-        starts.append(at)
-        at = after
-    if at <= end - 4 and size_at(data, at)[0] < _HEAD.itemsize - 4:
-        raise OSError(f"a record of {size_at(data, at)[0]} bytes")
+    starts, at, end = [], 0, len(data)
+    size_at, add = _SIZE.unpack_from, starts.append
+    while at <= end - 4:  # once per read: nothing else in here
+        (size,) = size_at(data, at)
+        if size < _LEAST_SIZE:
+            raise OSError(f"a record of {size} bytes")
+        add(at)
+        at += size + 4
+    if at > end:
+        at = starts.pop()
     return starts, at
 
 

@@ -119,15 +119,19 @@ class BigWigWriter:
             positions = np.flatnonzero(stored)
             if positions.size:
                 self._bigwig.addEntries(chrom, positions + start, values=stored[positions], span=1)
-            stored = np.where(stored == 0, np.float32(np.nan), stored)
+            self._covered += positions.size
         else:
             for first, last in _finite_runs(stored):
                 self._bigwig.addEntries(chrom, start + first, values=stored[first:last], span=1, step=1)
-        self._covered += int(np.count_nonzero(~np.isnan(stored)))
-        self._probes.setdefault((chrom, "first"), (start, stored[:_PROBE_BP].copy()))
-        tail = stored[-_PROBE_BP:]
-        self._probes[chrom, "last"] = (start + len(stored) - len(tail), tail.copy())
+            self._covered += int(np.count_nonzero(~np.isnan(stored)))
+        self._probes.setdefault((chrom, "first"), (start, self._as_read(stored[:_PROBE_BP])))
+        tail = self._as_read(stored[-_PROBE_BP:])
+        self._probes[chrom, "last"] = (start + len(stored) - len(tail), tail)
         self._chrom, self._position = chrom, start + len(stored)
+
+    def _as_read(self, stored: np.ndarray) -> np.ndarray:
+        """Return a copy of values, NaN where the file will have none."""
+        return np.where(stored == 0, np.float32(np.nan), stored) if self._sparse else stored.copy()
 
     def _prepare(self, chrom: str, start: int, values: np.ndarray) -> np.ndarray:
         """Check one call and return its values as stored."""

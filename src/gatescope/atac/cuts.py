@@ -6,19 +6,21 @@ Public names: `cuts`, `CutCounts`, `CutSource`, `open_cuts`, `Paths`, `Shifts`.
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
 
+from gatescope.atac.accounts import Duplicates, FileCounts, ReadFilter, no_cut
 from gatescope.atac.alignments import read_alignments, stated_md5
 from gatescope.atac.bigwig import BigWigWriter, TrackInfo, write_sidecar
 from gatescope.atac.detect import CONVENTIONS
-from gatescope.atac.ends import Duplicates, Ends, FileCounts, ReadFilter, gather_ends
+from gatescope.atac.ends import Ends, gather_ends
 from gatescope.atac.formats import Format, tell_format
 from gatescope.atac.fragments import read_rows
 from gatescope.atac.preference import StrandEnds, share_of_ends
+from gatescope.atac.reads import Reads
 from gatescope.atac.ready import ReadyTrack
 from gatescope.atac.reference import differing_contigs
 from gatescope.atac.replicates import ReplicateTracks
@@ -102,7 +104,7 @@ def cuts(
         What was added to the read ends in the file, such as ``+0/-0`` (raw) or ``+4/-5``; ``auto`` takes what the
         data say. A bigWig must be at ``+4/-4``: its two strands can no longer be told apart.
     duplicates, min_mapq, improper_pairs
-        As in `gatescope.atac.ends.ReadFilter`; without effect on a bigWig.
+        As in `gatescope.atac.accounts.ReadFilter`; without effect on a bigWig.
     exclude_contigs : iterable of str
         Contigs to leave out.
     replicates : {"merge", "keep"}
@@ -200,11 +202,7 @@ class CutSource:
         problems.raise_found()
         self._finished = tuple(finished)
         if total == 0:
-            raise InputError(
-                "no cut in it",
-                where=", ".join(self.paths),
-                remedy="check that the file is whole, and tn5_shift",
-            )
+            raise no_cut(", ".join(self.paths))
         if tracks is not None:
             tracks.refuse_empty()
 
@@ -214,13 +212,13 @@ class CutSource:
         They come in no order; raw ends that the shift has moved off the contig are off it.
         """
         for file in self._files:
-            if isinstance(file, _Reads):
+            if isinstance(file, Reads):
                 yield from file.fragments(chrom)
 
     @property
     def fragment_share(self) -> float:
         """Share of 5' ends whose fragment is known, in the file where it is least; 0 for counts."""
-        return min(file.fragment_share if isinstance(file, _Reads) else 0.0 for file in self._files)
+        return min(file.fragment_share if isinstance(file, Reads) else 0.0 for file in self._files)
 
     def finish(self) -> tuple[FileCounts, ...]:
         """Return what was read from each file, once every contig, or every fragment, was."""
@@ -283,7 +281,7 @@ class _Reader:
         log.info("%s: %s", path, ends.counts.in_words)
         stated = stated_md5(path) if format in _ALIGNMENTS else {}
         differing = differing_contigs(stated, self.genome, self.kept, path)
-        return _Reads(ends, judged.used, differing), judged
+        return Reads(ends, judged.used, differing), judged
 
     def _gather(self, path: Path, format: Format, shift: Tn5Shift | None, narrowed_bp: int) -> Ends:
         """Read one file of reads or fragments."""
@@ -307,37 +305,6 @@ class _Reader:
         total_bp = sum(self.kept.values())
         for chrom, length in self.kept.items():
             yield chrom, ends.strands(chrom, share_of_ends(length, total_bp))
-
-
-class _Reads:
-    """Turn 5' ends into cuts."""
-
-    def __init__(self, ends: Ends, shift: Tn5Shift, other_bases_on: tuple[str, ...] | None) -> None:
-        self._ends, self._shift, self._other_bases_on = ends, shift, other_bases_on
-        left, right = shift.cuts(np.array([0]), np.array([1]))
-        self._offsets = {"+": int(left[0]), "-": int(right[0])}
-
-    def add_cuts(self, chrom: str, counts: np.ndarray) -> int:
-        off_contig = 0
-        for side, positions in self._ends.pieces(chrom):
-            at = positions + self._offsets[side]
-            is_on = (at >= 0) & (at < len(counts))
-            off_contig += len(at) - int(np.count_nonzero(is_on))
-            np.add.at(counts, at[is_on], counts.dtype.type(1))  # a Python 1 takes ten times as long
-        return off_contig
-
-    def fragments(self, chrom: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield starts and ends as they were before they were shifted."""
-        for starts, ends in self._ends.fragments(chrom):
-            yield starts - self._shift.plus, ends - self._shift.minus
-
-    @property
-    def fragment_share(self) -> float:
-        """Share of 5' ends whose fragment is known."""
-        return self._ends.fragment_share
-
-    def finish(self) -> FileCounts:
-        return replace(self._ends.counts, tn5_shift=str(self._shift), other_bases_on=self._other_bases_on)
 
 
 def _declared_shifts(paths: list[Path], tn5_shift: Shifts) -> list[Tn5Shift | None]:

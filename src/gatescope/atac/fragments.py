@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from gatescope.atac.ends import NEVER_NARROW, Batch, Copies, Piece, ReadFilter, Side
+from gatescope.atac.accounts import ReadFilter
+from gatescope.atac.ends import NEVER_NARROW, Batch, Copies, Piece, Side
 from gatescope.atac.formats import TEXT_COLUMNS, Format, is_header
 from gatescope.errors import InputError
 from gatescope.genome.assemblies import assembly_with_room

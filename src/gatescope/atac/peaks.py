@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from gatescope.atac.accounts import Duplicates, ReadFilter
 from gatescope.atac.bigwig import check_bigwig_contigs
 from gatescope.atac.cuts import CutSource, Paths, Shifts, open_cuts
-from gatescope.atac.ends import Duplicates, ReadFilter
 from gatescope.atac.macs3 import Macs3, find_macs3
 from gatescope.errors import InputError
 from gatescope.files import replacing_file, write_json

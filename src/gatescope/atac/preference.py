@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from gatescope.genome.fasta import Genome
@@ -27,7 +28,7 @@ _BLOCKS, _LEAST_BLOCK_BP = 100, 2_000
 # Noise falls with 1 / ends: at this number it is a thousandth of the preference, and counting takes a second.
 _MOST_ENDS = 250_000
 _CHUNK_ENDS = 20_000
-_COMPLEMENT = np.array([3, 2, 1, 0, UNKNOWN])
+_COMPLEMENT = (3, 2, 1, 0)
 
 
 class StrandEnds(NamedTuple):
@@ -85,7 +86,7 @@ def tally_ends(
     total_bp = sum(lengths.values())
     block_bp = max(_LEAST_BLOCK_BP, -(-total_bp // _BLOCKS))
     first_bp = dict(zip(lengths, np.cumsum([0, *lengths.values()]), strict=False))
-    counts = np.zeros((-(-total_bp // block_bp), len(STRANDS), len(OFFSETS), UNKNOWN + 1), np.int64)
+    counts = np.zeros((-(-total_bp // block_bp), len(STRANDS), len(OFFSETS), UNKNOWN), np.int64)
     used = [0, 0]
     for contig, both in ends:
         most = share_of_ends(lengths[contig], total_bp)
@@ -99,7 +100,7 @@ def tally_ends(
                 piece = slice(at, at + _CHUNK_ENDS)
                 _count(counts, strand, codes, positions[piece], blocks[piece])
             used[strand] += len(positions)
-    return EndTally(counts[..., :UNKNOWN], (used[0], used[1]))
+    return EndTally(counts, (used[0], used[1]))
 
 
 def share_of_ends(length_bp: int, total_bp: int) -> int:
@@ -121,14 +122,15 @@ def _count(
     blocks: NDArray[np.int64],
 ) -> None:
     """Add the bases around some ends of one contig (`codes` is padded by the reach)."""
-    direction = -1 if strand else 1
-    bases = codes[positions[:, None] + _REACH_BP + direction * OFFSETS]
-    bases = _COMPLEMENT[bases] if strand else bases
-    first, last = int(blocks[0]), int(blocks[-1])  # sorted positions: few blocks, not all of the genome
-    place = (blocks[:, None] - first) * len(OFFSETS) + np.arange(len(OFFSETS))
-    shape = (last - first + 1, len(OFFSETS), UNKNOWN + 1)
-    found = np.bincount((place * (UNKNOWN + 1) + bases).ravel(), minlength=int(np.prod(shape)))
-    counts[first : last + 1, strand] += found.reshape(shape)
+    around = sliding_window_view(codes, len(OFFSETS))[positions]
+    found, first = np.unique(blocks, return_index=True)  # sorted positions: few blocks, not all of the genome
+    for block, bases in zip(found, np.split(around, first[1:]), strict=True):
+        for code in range(UNKNOWN):
+            number = np.count_nonzero(bases == code, axis=0)
+            if strand:
+                counts[block, strand, :, _COMPLEMENT[code]] += number[::-1]
+            else:
+                counts[block, strand, :, code] += number
 
 
 def composition(counts: NDArray[np.integer | np.floating]) -> NDArray[np.float64]:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from gatescope.atac.accounts import FileCounts, no_cut, refuse_empty_contigs
 from gatescope.atac.bigwig import bigwig_lengths, check_bigwig_contigs, covered_bp, read_bigwig
 from gatescope.atac.bigwig_check import refuse_damaged_bigwig
-from gatescope.atac.ends import FileCounts, refuse_empty_contigs
 from gatescope.atac.shift import Tn5Shift
 from gatescope.atac.signal_kind import GIVE_READS, LEAST_ROUGHNESS, Roughness, explain_signal
 from gatescope.errors import InputError
@@ -92,7 +92,7 @@ class ReadyTrack:
         """
         n = self._roughness.n_nonzero
         if n == 0:
-            raise InputError("no cut in it", where=self._path, remedy="check that the file is whole")
+            raise no_cut(self._path, "check that the file is whole")
         if self._roughness.ratio < LEAST_ROUGHNESS:
             raise InputError(
                 f"no 1-bp cut counts: neighbouring bases differ by {self._roughness.ratio:.2g} of what counts would "

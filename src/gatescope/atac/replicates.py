@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from gatescope.atac.accounts import FileCounts, no_cut
 from gatescope.atac.bigwig import BigWigWriter, TrackInfo, write_sidecar
-from gatescope.atac.ends import FileCounts
-from gatescope.errors import InputError
 from gatescope.files import replacing_folder, write_table
 
 log = logging.getLogger(__name__)
@@ -74,9 +73,7 @@ class ReplicateTracks:
         """Raise `InputError`, once every contig was added, if a file has no cut on any."""
         for path, is_empty in zip(self._paths, self._is_empty, strict=True):
             if is_empty:
-                raise InputError(
-                    "no cut in it", where=path, remedy="check that the file is whole, and tn5_shift"
-                )
+                raise no_cut(path)
 
     def finish(self, files: Sequence[FileCounts], details: dict[str, Any]) -> None:
         """Write sidecars and table, once every contig was added, and log the table."""

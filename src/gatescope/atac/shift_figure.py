@@ -5,6 +5,7 @@ Public names: `draw_shifts`, `Block`, `draw_letters`.
 
 import textwrap
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -172,6 +173,8 @@ def _stacks(enrichment: NDArray[np.float64]) -> NDArray[np.float64]:
 def draw_letters(axis, offsets: NDArray[np.integer], enrichment: NDArray[np.float64]) -> None:
     """Draw a preference as letters: enriched ones stand up, depleted ones hang down.
 
+    The limits of the axes are not changed: the caller sets them.
+
     Parameters
     ----------
     axis : matplotlib.axes.Axes
@@ -214,13 +217,19 @@ def _draw_palindrome(axis, finding: ShiftFinding, strand: int) -> None:
 
 def _draw_letter(axis, letter: str, offset: int, base: float, height: float) -> None:
     """Draw a letter that fills one base in width, from `base` up or down."""
-    outline = TextPath((0, 0), letter, size=1, prop=_FONT)
-    box = outline.get_extents()
+    outline, box = _outline(letter)
     scale = Affine2D().translate(-box.x0, -box.y0).scale(0.9 / box.width, abs(height) / box.height)
     placed = scale.translate(offset - 0.45, base if height > 0 else base + height)
-    axis.add_patch(
+    axis.add_artist(  # not add_patch: the axes have their limits already, and need not be told of each curve
         PathPatch(placed.transform_path(outline), facecolor=_BASE_COLOURS[letter], linewidth=0, clip_on=True)
     )
+
+
+@cache
+def _outline(letter: str) -> tuple[TextPath, Bbox]:
+    """Return the outline of a letter and its extent; hundreds of each of the four are drawn."""
+    outline = TextPath((0, 0), letter, size=1, prop=_FONT)
+    return outline, outline.get_extents()
 
 
 def _draw_own_scores(axis, finding: ShiftFinding) -> None:

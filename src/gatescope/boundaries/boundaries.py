@@ -122,8 +122,7 @@ def _open_data(store: EncodedStore, trace: Path | str, twin: Path | str, fold: M
         raise InputError(
             f"{n_twin} units, the run has {n_units}", where=twin, remedy="trace the run's own twin"
         )
-    peaks = store.regions.query("kind == 'peak'")
-    return GateData(units, twin_units, n_units, peaks, test, valid)
+    return GateData(units, twin_units, n_units, store.peaks, test, valid)
 
 
 def _check_traces(trace: Path | str, twin: Path | str, meta: Mapping[str, Any]) -> dict[str, Any]:

@@ -55,8 +55,7 @@ class RegionFile:
 
 def accessible_regions(results: Path) -> pd.DataFrame:
     """Return the merged peaks that the run used: `chrom, start, end`, 0-based half-open, genome order."""
-    regions = EncodedStore(results / "data" / "encoded").regions
-    return regions.loc[regions["kind"] == "peak", ["chrom", "start", "end"]].reset_index(drop=True)
+    return EncodedStore(results / "data" / "encoded").peaks.loc[:, ["chrom", "start", "end"]]
 
 
 def planted_regions(results: Path, lengths: Mapping[str, int]) -> pd.DataFrame | None:

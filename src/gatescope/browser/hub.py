@@ -22,6 +22,7 @@ from gatescope.browser.tracks import (
     sample_tracks,
 )
 from gatescope.browser.twobit import write_twobit
+from gatescope.data.store import EncodedStore
 from gatescope.errors import InputError
 from gatescope.figures import GATE_COLOURS, rgb
 from gatescope.files import replacing_file
@@ -70,7 +71,8 @@ def hub(
     Raises
     ------
     InputError
-        If a track is missing or belongs to another genome, or no boundary can be shown; nothing is written.
+        If the genome is not the one that was encoded, a track is missing or belongs to another genome, or no boundary
+        can be shown; nothing is written.
 
     References
     ----------
@@ -81,6 +83,7 @@ def hub(
     lengths = reference.lengths
     for track in [*sample_tracks(results), *(track for run in runs for track in _tracks_of(results, run))]:
         check_track(track, lengths, genome)
+    EncodedStore(results / "data" / "encoded").require_genome(genome)
     regions = region_files(results, lengths)
     locus = strongest_places(results, runs[0], 1)[0].locus(lengths, _OPENING_BP)
     stanzas = [*_header(sample, ucsc_genome, locus), *_track_stanzas(results, runs, regions)]

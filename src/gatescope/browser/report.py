@@ -23,6 +23,7 @@ from gatescope.browser.runs import run_part, score_part
 from gatescope.browser.together import together_part
 from gatescope.browser.view import View, embedded_view, igv_script, igv_version
 from gatescope.config import read_section
+from gatescope.data.store import EncodedStore
 from gatescope.errors import InputError
 from gatescope.files import replacing_file
 from gatescope.genome.contigs import name_list
@@ -88,11 +89,12 @@ def report(
     Raises
     ------
     InputError
-        If a setting is unknown, or a file is missing or incomplete.
+        If a setting is unknown, a file is missing or incomplete, or the genome is not the one that was encoded.
     """
     options = read_section(ReportSettings, settings or {}, "config: browser")
     results, genome = Path(results), Path(genome)
     evidence = read_evidence(results, runs, peers)
+    EncodedStore(results / "data" / "encoded").require_genome(genome)
     view = embedded_view(results, genome, runs[0], count=options.boundaries, window_bp=options.window_bp)
     page = _page(sample, genome, evidence, view, options)
     page["together"] = together_part(results, (*runs, *peers))

@@ -7,7 +7,7 @@ Public names: `DIRECTION_WORDS`, `GATE_WORDS`, `Track`, `gate_tracks`, `predicti
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -28,7 +28,7 @@ _WINDOW_FUNCTION: dict[str, Literal["mean", "min", "max"]] = {
     "input_gate": "max",
     "output_gate": "mean",
 }
-_PREDICTED, _ORACLE, _CUTS = "#6a3d9a", "#8c6bb1", "#4a4e69"
+_PREDICTED, _ORACLE, _CUTS, _BIAS = "#6a3d9a", "#8c6bb1", "#4a4e69", "#b15928"
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,16 @@ def prediction_tracks(results: Path, run: str) -> list[Track]:
 
 
 def sample_tracks(results: Path) -> list[Track]:
-    """Return the tracks that belong to no run: Tn5 cuts, and the oracle's prediction for planted data."""
+    """Return the tracks that belong to no run, those of them that were made.
+
+    Tn5 cuts of all files together, then of each replicate where these are kept; Tn5's preference; the oracle's
+    prediction for planted data.
+
+    Raises
+    ------
+    InputError
+        If there are no cuts.
+    """
     cuts = Track(
         _existing(results / "atac" / "cuts.bw"),
         "ATAC cuts",
@@ -121,13 +130,35 @@ def sample_tracks(results: Path) -> list[Track]:
         window_function="max",
         gap=0.0,
     )
-    oracle = results / "data" / "simulated" / "truth" / "oracle_state.bw"
-    if not oracle.is_file():  # only the planted genome has one
-        return [cuts]
-    return [
-        cuts,
-        Track(oracle, "best possible", "P(accessible) by the true parameters of the planted genome", _ORACLE),
-    ]
+    preference = Track(
+        results / "atac" / "tn5_bias.bw",
+        "Tn5 preference",
+        "Tn5's preference: cuts expected from bases alone (background: 1)",
+        _BIAS,
+        limits=None,
+        window_function="max",
+    )
+    oracle = Track(
+        results / "data" / "simulated" / "truth" / "oracle_state.bw",
+        "best possible",
+        "P(accessible) by the true parameters of the planted genome",
+        _ORACLE,
+    )
+    made = [track for track in (preference, oracle) if track.path.is_file()]
+    return [cuts, *(_replicate_track(path, cuts) for path in _replicates(results)), *made]
+
+
+def _replicates(results: Path) -> list[Path]:
+    """Return the track of each replicate in the order of the files, if they are kept and more than one."""
+    found = (results / "atac" / "replicates").glob("*.bw")
+    paths = sorted((path for path in found if path.stem.isdecimal()), key=lambda path: int(path.stem))
+    return paths if len(paths) > 1 else []
+
+
+def _replicate_track(path: Path, cuts: Track) -> Track:
+    """Describe the cuts of one file."""
+    meaning = f"Tn5 cuts per base, replicate {path.stem} alone (centre of the duplication)"
+    return replace(cuts, path=path, label=f"replicate {path.stem} cuts", meaning=meaning)
 
 
 def check_track(track: Track, lengths: Mapping[str, int], genome: Path | str) -> None:

@@ -3,13 +3,14 @@
 Without matching, a network can tell peaks from the rest of the genome by GC content alone, or by how many reads
 can be mapped there.
 
-Public names: `Match`, `tile_background`, `match_background`.
+Public names: `Match`, `Candidates`, `tile_background`, `match_background`.
 """
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -24,6 +25,8 @@ MAPPABILITY_EDGES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.
 _BINS = (GC_BINS, len(MAPPABILITY_EDGES) + 1)
 #: How many bins away a substitute may lie: a missing window does less harm than one of another GC content.
 _REACH = 2
+#: Candidates that are sorted at once.
+_AT_ONCE = 1 << 18
 #: Each contig is tiled this many times: GC-rich windows are rare, and a tile that a peak clips is lost.
 _SHIFTS = 8
 
@@ -112,14 +115,30 @@ def _tiles_from(
     }
 
 
+class Candidates(NamedTuple):
+    """Hold some of the windows that may become background, those of one contig say.
+
+    Attributes
+    ----------
+    features : ndarray, shape (C, F), float64
+        F = 1 or 2 features in 0-1: GC content, mean mappability.
+    is_second_choice : ndarray, shape (C,), bool
+        Candidates to take only where a bin has no others left.
+    """
+
+    features: NDArray[np.float64]
+    is_second_choice: NDArray[np.bool_]
+
+
 def match_background(
     peaks: NDArray[np.float64],
-    candidates: NDArray[np.float64],
-    is_second_choice: NDArray[np.bool_],
+    candidates: Callable[[], Iterator[Candidates]],
     ratio: float,
     rng: np.random.Generator,
 ) -> Match:
     """Choose candidates whose histogram is `ratio` times that of the peaks, without replacement.
+
+    Of all candidates, 6 bytes each are held; the choice does not depend on how they come.
 
     A bin is 2 % of GC wide; with mappability the histogram is one of both together, divided as well where
     `MAPPABILITY_EDGES` say. Each bin is filled from its own candidates; what a bin lacks is taken from the
@@ -127,10 +146,10 @@ def match_background(
 
     Parameters
     ----------
-    peaks, candidates : ndarray, shape (P, F) and (C, F), float64
-        F = 1 or 2 features in 0-1: GC content, mean mappability.
-    is_second_choice : ndarray, shape (C,), bool
-        Candidates to take only where a bin has no others left.
+    peaks : ndarray, shape (P, F), float64
+        Features as those of `Candidates`.
+    candidates : callable
+        Returns all candidates, block by block, and the same ones each time.
     ratio : float
         Background windows per peak.
     rng : Generator
@@ -142,32 +161,58 @@ def match_background(
     """
     bins = _BINS[: peaks.shape[1]]
     n_bins = int(np.prod(bins))
-    peak_bins, candidate_bins = _bin(peaks, bins), _bin(candidates, bins)
-    wanted = _apportion(np.bincount(peak_bins, minlength=n_bins), ratio)
-    available = np.bincount(candidate_bins, minlength=n_bins)
-    taken, substituted = _fill_bins(wanted.reshape(bins), available.reshape(bins))
-    chosen = _first_of_each_bin(candidate_bins, taken.ravel(), is_second_choice, rng)
+    wanted = _apportion(np.bincount(_bin(peaks, bins), minlength=n_bins), ratio)
+    classes = _classes(candidates, bins)
+    available = np.bincount(classes, minlength=2 * n_bins).reshape(n_bins, 2)
+    taken, substituted = _fill_bins(wanted.reshape(bins), available.sum(1).reshape(bins))
+    first_choices = np.minimum(taken.ravel(), available[:, 0])
+    counts = np.stack([first_choices, taken.ravel() - first_choices], axis=1)
+    chosen = _first_of_each_class(classes, counts.ravel(), rng)
+    features = _features(candidates, chosen, len(bins))
     return Match(
         chosen=chosen,
         wanted=int(wanted.sum()),
-        second_choices=int(is_second_choice[chosen].sum()),
+        second_choices=int(counts[:, 1].sum()),
         substituted=substituted,
-        ks_p=tuple(_ks_p(peaks[:, k], candidates[chosen, k]) for k in range(len(bins))),
+        ks_p=tuple(_ks_p(peaks[:, k], features[:, k]) for k in range(len(bins))),
     )
 
 
-def _first_of_each_bin(
-    bins: NDArray[np.int64],
-    counts: NDArray[np.int64],
-    is_second_choice: NDArray[np.bool_],
-    rng: np.random.Generator,
+def _classes(candidates: Callable[[], Iterator[Candidates]], bins: tuple[int, ...]) -> NDArray[np.uint16]:
+    """Return twice the number of each candidate's bin, and one more for second choices."""
+    found = [
+        (2 * _bin(block.features, bins) + block.is_second_choice).astype(np.uint16) for block in candidates()
+    ]
+    return np.concatenate(found) if found else np.zeros(0, np.uint16)
+
+
+def _first_of_each_class(
+    classes: NDArray[np.uint16], counts: NDArray[np.int64], rng: np.random.Generator
 ) -> NDArray[np.int64]:
-    """Shuffle the candidates, second choices behind, and return the first `counts` of each bin, ascending."""
-    shuffled = rng.permutation(bins.size)
-    shuffled = shuffled[np.lexsort((is_second_choice[shuffled], bins[shuffled]))]
-    in_bin = bins[shuffled]
-    rank = np.arange(bins.size) - np.searchsorted(in_bin, in_bin)
-    return np.sort(shuffled[rank < counts[in_bin]]).astype(np.int64)
+    """Shuffle the candidates, and return the first `counts` of each class, ascending."""
+    shuffled = np.arange(classes.size, dtype=np.uint32 if classes.size < 1 << 32 else np.uint64)
+    rng.shuffle(shuffled)
+    left, chosen = counts.copy(), [np.zeros(0, np.int64)]
+    for first in range(0, classes.size, _AT_ONCE):  # sorting all of them takes eight times as much memory
+        piece = shuffled[first : first + _AT_ONCE].astype(np.int64)
+        piece = piece[np.argsort(classes[piece], kind="stable")]
+        of = classes[piece]
+        rank = np.arange(of.size) - np.searchsorted(of, of)
+        chosen.append(piece[rank < left[of]])
+        left -= np.bincount(classes[chosen[-1]], minlength=left.size)
+    return np.sort(np.concatenate(chosen))
+
+
+def _features(
+    candidates: Callable[[], Iterator[Candidates]], chosen: NDArray[np.int64], n_features: int
+) -> NDArray[np.float64]:
+    """Return the features of some candidates, (n, F); `chosen` is ascending."""
+    found, first = [np.zeros((0, n_features))], 0
+    for block in candidates():
+        low, high = np.searchsorted(chosen, (first, first + len(block.features)))
+        found.append(block.features[chosen[low:high] - first])
+        first += len(block.features)
+    return np.concatenate(found)
 
 
 def _ks_p(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from gatescope.atac.accounts import FileCounts, ReadFilter
 from gatescope.atac.bigwig import bigwig_lengths, check_bigwig_contigs
 from gatescope.atac.bigwig_check import refuse_damaged_bigwig
 from gatescope.atac.cuts import Shifts, open_cuts
-from gatescope.atac.ends import FileCounts, ReadFilter
 from gatescope.atac.formats import tell_format
 from gatescope.data.funnel import Funnel
 from gatescope.data.inputs import TrackSource, check_folds_have_peaks, read_track, track_sources

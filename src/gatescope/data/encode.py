@@ -90,7 +90,7 @@ def encode(
         Windows, around peaks as well, with a larger share of unknown bases are dropped.
     outlier_ratio : float, default 2
         Windows, around peaks as well, with more cuts than this many times the 99th percentile of the peaks are
-        dropped; 0 keeps all.
+        not trained on; 0 keeps all. Such peaks are still tested where a fold holds them out.
     near_duplicates : {"report", "drop", "skip"}
         Whether to look for near-copies of held-out windows on training contigs. ``drop`` has each fold's training
         pass over the bases of these copies.
@@ -139,14 +139,7 @@ def encode(
         "window_bp": window_bp,
         "folds": {name: fold.parts() for name, fold in splits.items()},
         "inputs": inputs,
-        "parameters": {
-            "exclude_contigs": list(exclude_contigs),
-            "background_ratio": background_ratio,
-            "max_unknown_fraction": max_unknown_fraction,
-            "outlier_ratio": outlier_ratio,
-            "near_duplicates": near_duplicates,
-            "gaps_are_zero": [source.name for source in sources if source.gaps_are_zero],
-        },
+        "parameters": _describe_parameters(rules, exclude_contigs, near_duplicates, sources),
         # a reference: reading the tracks below adds their gaps, before meta.json is written
         "filters": funnel.rows,
         "background": _describe_match(windows.match),
@@ -266,6 +259,20 @@ def _describe_copies(copies: NearDuplicates, is_drop: bool) -> dict[str, Any]:
         if is_drop:
             folds[fold]["copies"] = copies.copies[fold].to_numpy().tolist()
     return {"kmer_bp": KMER_BP, "scale": copies.scale, "near_copy": NEAR_COPY, "folds": folds}
+
+
+def _describe_parameters(
+    rules: WindowRules, exclude_contigs: Iterable[str], near_duplicates: str, sources: list[TrackSource]
+) -> dict[str, Any]:
+    """Return what ``meta.json`` says about what was asked for."""
+    return {
+        "exclude_contigs": list(exclude_contigs),
+        "background_ratio": rules.background_ratio,
+        "max_unknown_fraction": rules.max_unknown_fraction,
+        "outlier_ratio": rules.outlier_ratio,
+        "near_duplicates": near_duplicates,
+        "gaps_are_zero": [source.name for source in sources if source.gaps_are_zero],
+    }
 
 
 def _describe_match(match: Match) -> dict[str, Any]:

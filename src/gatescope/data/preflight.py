@@ -13,8 +13,8 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from gatescope.atac.accounts import Duplicates, ReadFilter
 from gatescope.atac.cuts import Paths, Shifts
-from gatescope.atac.ends import Duplicates, ReadFilter
 from gatescope.config import read_section
 from gatescope.data.checked import GivenInputs, check_inputs
 from gatescope.data.inputs import TrackSource
@@ -181,7 +181,7 @@ def preflight(
     tn5_shift : str, or one for each file
         Shift that is already in the ATAC file, such as ``+0/-0``; ``auto`` takes what the data say.
     duplicates, min_mapq, improper_pairs
-        As in `gatescope.atac.ends.ReadFilter`.
+        As in `gatescope.atac.accounts.ReadFilter`.
     exclude_contigs : iterable of str
         Contigs to leave out.
     window_bp : int

@@ -4,6 +4,7 @@ Public names: `WindowRules`, `Windows`, `choose_windows`.
 """
 
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,11 +12,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from gatescope.data.background import Match, match_background, tile_background
+from gatescope.data.background import Candidates, Match, match_background, tile_background
 from gatescope.data.funnel import BACKGROUND, PEAKS, Funnel
 from gatescope.data.inputs import TrackSource, read_track
 from gatescope.data.landscape import Landscape, usable_peaks, window_starts
-from gatescope.data.store import NOT_SCORED
+from gatescope.data.store import NOT_SCORED, OUTLIER
+from gatescope.data.tiles import Tiles
 from gatescope.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -41,7 +43,7 @@ class WindowRules:
     max_unknown_fraction : float
         Largest share of unknown bases in a window.
     outlier_ratio : float
-        Windows with more cuts than this many times the 99th percentile of the peaks are dropped; 0 keeps all.
+        Windows with more cuts than this many times the 99th percentile of the peaks are not trained on; 0 keeps all.
 
     Raises
     ------
@@ -76,7 +78,7 @@ class Windows:
     match : Match
         How well background matches the peaks.
     most_cuts : float or None
-        Windows with more cuts were dropped; None where no such limit was set.
+        Windows with more cuts are not trained on; None where no such limit was set.
     """
 
     regions: pd.DataFrame
@@ -95,8 +97,8 @@ def choose_windows(
 ) -> Windows:
     """Choose the peaks that can be trained on and background windows matched to them.
 
-    One contig is held in memory, and about 25 bytes for each tile that may become background, of which there are
-    eight per `window_bp` of genome.
+    One contig is held in memory, and 6 bytes for each tile that may become background, of which there are
+    eight per `window_bp` of genome: 0.03 bytes per base for windows of 1,500 bp. All else about them waits on disk.
 
     Parameters
     ----------
@@ -119,19 +121,23 @@ def choose_windows(
         If no peak is usable, no background window matches, or mappability is no share.
     """
     peaks = usable_peaks(land, rules.window_bp, rules.max_unknown_fraction, where, funnel)
-    peaks, tiles = _describe(land, peaks, cuts, mappability, rules, funnel)
-    most_cuts = _most_cuts(peaks["cuts"].to_numpy(), rules.outlier_ratio)
-    peaks = _drop_outliers(peaks, most_cuts, rules, PEAKS, funnel)
-    tiles = _drop_outliers(tiles, most_cuts, rules, BACKGROUND, funnel)
     features = ["gc", MAPPABILITY] if mappability else ["gc"]
-    background, match = _match(peaks, tiles, features, rules.background_ratio, seed, funnel)
+    with Tiles() as tiles:
+        peaks = _describe(land, peaks, cuts, mappability, rules, tiles, funnel)
+        most_cuts = _most_cuts(peaks["cuts"].to_numpy(), rules.outlier_ratio)
+        peaks, outliers = _part_outliers(peaks, tiles, most_cuts, rules, funnel)
+        background, match = _match(peaks, tiles, features, rules.background_ratio, seed, funnel)
     contigs = np.array(list(land.lengths))
     background = background.assign(
         chrom=contigs[background["contig"]],
         end=background["start"] + rules.window_bp,
         summit=background["start"] + rules.window_bp // 2,
     )
-    tables = [peaks.assign(kind="peak"), background.assign(kind="background")]
+    tables = [
+        peaks.assign(kind="peak"),
+        outliers.assign(kind=OUTLIER),
+        background.assign(kind="background"),
+    ]
     columns = ["chrom", "start", "end", "summit", "kind", "gc"]
     return Windows(_in_genome_order(tables, land).loc[:, columns], match, most_cuts)
 
@@ -142,12 +148,13 @@ def _describe(
     cuts: TrackSource,
     mappability: TrackSource | None,
     rules: WindowRules,
+    tiles: Tiles,
     funnel: Funnel,
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Count cuts and mappability in the peaks' windows, and in all tiles that are clear and known."""
+) -> pd.DataFrame:
+    """Count cuts and mappability in the peaks' windows, and in all tiles that are clear and known; keep these."""
     starts, rows = window_starts(peaks, land.lengths, rules.window_bp), peaks.groupby("chrom").indices
     of_peaks = {name: np.zeros(len(peaks)) for name in ("cuts", MAPPABILITY)[: 2 if mappability else 1]}
-    kept, n_tiles, n_clear = [], 0, 0
+    n_tiles = n_clear = n_known = 0
     for number, contig in enumerate(land.lengths):
         codes = land.genome.codes(contig)
         values = _read_values(land, contig, codes, cuts, mappability)
@@ -156,19 +163,19 @@ def _describe(
             for name, array in values.items():
                 of_peaks[name][row] = array[window].sum(dtype=np.float64)
         avoid = land.in_peak(contig) | land.in_excluded(contig)
-        tiles = tile_background(codes, avoid, rules.window_bp, values)
-        clear = ~tiles["avoided"].to_numpy(bool)
-        known = (tiles["unknown"] <= rules.max_unknown_fraction).to_numpy() & tiles["gc"].notna().to_numpy()
-        usable = tiles.loc[clear & known].drop(columns=["avoided", "unknown"])
+        table = tile_background(codes, avoid, rules.window_bp, values)
+        clear = ~table["avoided"].to_numpy(bool)
+        known = (table["unknown"] <= rules.max_unknown_fraction).to_numpy() & table["gc"].notna().to_numpy()
+        usable = table.loc[clear & known].drop(columns=["avoided", "unknown"])
         small = {name: usable[name].astype(np.float32) for name in values}
-        kept.append(usable.assign(contig=np.int32(number), **small))
-        n_tiles, n_clear = n_tiles + len(tiles), n_clear + int(clear.sum())
-    table = pd.concat(kept, ignore_index=True)
+        tiles.add(_mean_mappability(usable.assign(contig=np.int32(number), **small), rules))
+        n_tiles, n_clear, n_known = n_tiles + len(table), n_clear + int(clear.sum()), n_known + len(usable)
+        del codes, values, avoid, table, usable  # before the next contig is read
     why = "they touch a peak or an excluded region"
     funnel.add("background tiles", n_clear, n_tiles - n_clear, why, of=BACKGROUND)
     why = f"more than {rules.max_unknown_fraction:.0%} of the window is unknown bases, or no base is known"
-    funnel.add("background unknown bases", len(table), n_clear - len(table), why, of=BACKGROUND)
-    return _mean_mappability(peaks.assign(**of_peaks), rules), _mean_mappability(table, rules)
+    funnel.add("background unknown bases", n_known, n_clear - n_known, why, of=BACKGROUND)
+    return _mean_mappability(peaks.assign(**of_peaks), rules)
 
 
 def _read_values(
@@ -206,35 +213,39 @@ def _most_cuts(cuts: NDArray[np.float64], ratio: float) -> float | None:
     return ratio * float(np.quantile(cuts, _OUTLIER_QUANTILE, method="lower"))
 
 
-def _drop_outliers(
-    table: pd.DataFrame, most_cuts: float | None, rules: WindowRules, of: str, funnel: Funnel
-) -> pd.DataFrame:
-    """Drop windows with more than `most_cuts` cuts."""
-    step = "outliers" if of == PEAKS else "background outliers"
+def _part_outliers(
+    peaks: pd.DataFrame, tiles: Tiles, most_cuts: float | None, rules: WindowRules, funnel: Funnel
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Pass over tiles with more than `most_cuts` cuts, and return the peaks that have no more and those that have."""
+    n_tiles = len(tiles)
     if most_cuts is None:
-        note = f"fewer than {_LEAST_PEAKS} peaks" if rules.outlier_ratio else "outlier_ratio is 0"
-        funnel.add(step, len(table), 0, "", of=of, note=f"filter not applied: {note}")
-        return table
-    keep = table["cuts"].to_numpy() <= most_cuts
-    why = "too many cuts: PCR towers, collapsed repeats"
-    note = f"limit {most_cuts:,.0f} cuts, {rules.outlier_ratio:g} times the 99th percentile of peaks"
-    funnel.add(step, int(keep.sum()), int((~keep).sum()), why, of=of, note=note)
-    return table.loc[keep].reset_index(drop=True)
+        cause = f"fewer than {_LEAST_PEAKS} peaks" if rules.outlier_ratio else "outlier_ratio is 0"
+        why, note, keep = "", f"filter not applied: {cause}", np.ones(len(peaks), bool)
+    else:
+        why = "not trained on, too many cuts: PCR towers, collapsed repeats"
+        note = f"limit {most_cuts:,.0f} cuts, {rules.outlier_ratio:g} times the 99th percentile of peaks"
+        keep = peaks["cuts"].to_numpy() <= most_cuts
+        tiles.most_cuts = most_cuts
+    funnel.add("outliers", int(keep.sum()), int((~keep).sum()), why, of=PEAKS, note=note)
+    funnel.add("background outliers", len(tiles), n_tiles - len(tiles), why, of=BACKGROUND, note=note)
+    return peaks.loc[keep].reset_index(drop=True), peaks.loc[~keep].reset_index(drop=True)
 
 
 def _match(
-    peaks: pd.DataFrame, tiles: pd.DataFrame, features: list[str], ratio: float, seed: int, funnel: Funnel
+    peaks: pd.DataFrame, tiles: Tiles, features: list[str], ratio: float, seed: int, funnel: Funnel
 ) -> tuple[pd.DataFrame, Match]:
     """Choose the background windows and say how well they match."""
-    second_choice = tiles["shifted"].to_numpy(bool)
-    rng = np.random.default_rng(seed)
-    match = match_background(
-        peaks[features].to_numpy(), tiles[features].to_numpy(), second_choice, ratio, rng
-    )
+
+    def candidates() -> Iterator[Candidates]:
+        for table in tiles:
+            yield Candidates(table[features].to_numpy(), table["shifted"].to_numpy(bool))
+
+    n_tiles = len(tiles)
+    match = match_background(peaks[features].to_numpy(), candidates, ratio, np.random.default_rng(seed))
     words = "GC content and mappability" if len(features) > 1 else "GC content"
     if match.wanted and not match.chosen.size:
         raise InputError(
-            f"none of {len(tiles)} background windows has the {words} of a peak",
+            f"none of {n_tiles} background windows has the {words} of a peak",
             where="background_ratio",
             cause="peaks cover the genome, or window_bp is too large for what lies between them",
             remedy="use a smaller window_bp, or background_ratio 0 for no background",
@@ -246,11 +257,11 @@ def _match(
     )
     why = f"not needed, or without the {words} of a peak"
     kept = len(match.chosen)
-    funnel.add("background matching", kept, len(tiles) - kept, why, of=BACKGROUND, note=note)
+    funnel.add("background matching", kept, n_tiles - kept, why, of=BACKGROUND, note=note)
     for name, p in named.items():
         if p <= 0.05:
             log.warning("%s of peaks and background DIFFER (Kolmogorov-Smirnov p = %.2g)", name, p)
-    return tiles.iloc[match.chosen], match
+    return tiles.take(match.chosen), match
 
 
 def _in_genome_order(tables: list[pd.DataFrame], land: Landscape) -> pd.DataFrame:

@@ -1,6 +1,6 @@
 """Where does the network find its data? The encoded store: memory-mapped arrays and a table of regions.
 
-Public names: `FORMAT_VERSION`, `NOT_SCORED`, `ContigArrays`, `EncodedStore`, `write_store`. The layout is
+Public names: `FORMAT_VERSION`, `NOT_SCORED`, `OUTLIER`, `ContigArrays`, `EncodedStore`, `write_store`. The layout is
 specified in ``docs/formats.md``.
 """
 
@@ -29,6 +29,8 @@ FORMAT = "gatescope-encoded"
 FORMAT_VERSION = 2
 #: Value of the state array where a base is neither accessible nor not: exclusion list or unknown base.
 NOT_SCORED = 255
+#: Kind of a peak that is not trained on because of its many cuts, but tested like any other.
+OUTLIER = "outlier"
 
 REGION_COLUMNS: dict[Hashable, Any] = {
     "chrom": str,
@@ -134,6 +136,19 @@ class EncodedStore(GenomeArrays):
                 what = f"was encoded from other inputs: {role.replace('_', ' ')} {change}"
                 raise InputError(what, where=self.path, remedy=_AGAIN)
 
+    def require_genome(self, genome: Path | str) -> None:
+        """Refuse to stand for another genome file than the store was made from.
+
+        Raises
+        ------
+        InputError
+            If the file is missing or has another SHA-256.
+        """
+        if not Path(genome).is_file():
+            raise InputError("genome file does not exist", where=genome)
+        now = {"path": Path(genome).name, "sha256": file_hash(genome)}
+        self.require_inputs({**self.meta["inputs"], "genome": now})
+
     def verify(self) -> None:
         """Compare what is in the files with the hashes that were recorded when they were written.
 
@@ -153,8 +168,8 @@ class EncodedStore(GenomeArrays):
     def regions(self) -> pd.DataFrame:
         """Return peaks and background windows: `chrom, start, end, summit, kind, gc`, 0-based half-open.
 
-        `kind` is "peak" (a merged peak, as long as it is) or "background" (`window_bp` long); `gc` is the
-        GC share of known bases in the `window_bp` around the summit.
+        `kind` is "peak" or "outlier" (a merged peak, as long as it is; not trained on if an outlier) or "background"
+        (`window_bp` long); `gc` is the GC share of known bases in the `window_bp` around the summit.
         """
         # keep_default_na: a contig may be called "NA"
         path = self.path / "regions.tsv"
@@ -165,6 +180,12 @@ class EncodedStore(GenomeArrays):
         if missing := [str(column) for column in REGION_COLUMNS if column not in table]:
             raise InputError(f"no column {', '.join(missing)}", where=path, remedy=_AGAIN)
         return table
+
+    @property
+    def peaks(self) -> pd.DataFrame:
+        """Return the accessible regions whose boundaries can be tested, as `regions`: peaks, outliers among them."""
+        regions = self.regions
+        return regions.loc[regions["kind"].isin(["peak", OUTLIER])].reset_index(drop=True)
 
     def fold(self, name: str) -> Fold:
         """Return a fold by name.

@@ -1,9 +1,10 @@
 """Which bases of training contigs are not learned from? Near-copies of what a fold holds out.
 
-Public names: `read_copies`, `hide_copies`.
+Public names: `Copies`, `NO_COPIES`, `read_copies`, `hide_copies`.
 """
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from gatescope.data.store import NOT_SCORED
 
 #: Contig -> stretches (n, 2), ascending and apart.
 Copies = Mapping[str, NDArray[np.int64]]
+#: Everything is learned from.
+NO_COPIES: Copies = MappingProxyType({})
 
 
 def read_copies(meta: Mapping[str, Any], fold: str) -> Copies:

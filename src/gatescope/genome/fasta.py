@@ -21,6 +21,7 @@ from pyfaidx import Faidx, FastaIndexingError
 
 from gatescope.errors import InputError
 from gatescope.genome.contigs import contig_hint
+from gatescope.genome.fasta_faults import explain_fasta
 from gatescope.genome.sequence import encode_bases
 from gatescope.genome.textfile import refuse_endless_bgzip
 from gatescope.genome.twobit import TwoBit, is_twobit
@@ -33,7 +34,6 @@ _PIECE_BP = 500_000
 _LONGEST_HEADER = 100_000
 _BLOCK_BYTES = 1 << 16
 _IUPAC = b"ACGTRYSWKMBDHVNacgtryswkmbdhvn"
-_IS_NUCLEOTIDE = np.isin(np.arange(256), np.frombuffer(_IUPAC, dtype=np.uint8))
 # What pyfaidx and Biopython raise on files that are no genome, truncated, or indexed wrongly.
 _UNREADABLE = (
     FastaIndexingError,
@@ -168,11 +168,11 @@ class Genome:
 
     def _refuse_letters(self, chrom: str, start: int, text: bytes) -> None:
         """Raise for the first letter that no nucleotide has."""
-        wrong = np.flatnonzero(~_IS_NUCLEOTIDE[np.frombuffer(text, dtype=np.uint8)])
-        if wrong.size:
-            letter = chr(text[wrong[0]])
+        wrong = text.translate(None, delete=_IUPAC)
+        if wrong:
+            letter, at = chr(wrong[0]), start + text.index(wrong[:1])
             raise InputError(
-                f"{letter!r} at {chrom} position {start + wrong[0]} (0-based) is not a DNA letter",
+                f"{letter!r} at {chrom} position {at} (0-based) is not a DNA letter",
                 where=self.path,
                 cause="RNA" if letter in "uU" else "protein sequences, or an index (.fai) of another file",
                 remedy="give the genome's DNA (A, C, G, T, N and IUPAC codes)",
@@ -199,9 +199,9 @@ class Genome:
             raise self._unreadable("no sequence in it")
         empty = [name for name, length in lengths.items() if length == 0]
         if empty:
-            raise InputError(
-                f"contig {empty[0]!r} has no bases", where=self.path, remedy="remove it from the file"
-            )
+            cause, remedy = ("", "") if is_twobit(self.path) else explain_fasta(self.path)
+            what = f"contig {empty[0]!r} has no bases"
+            raise InputError(what, where=self.path, cause=cause, remedy=remedy or "remove it from the file")
 
     def _unreadable(self, error: object) -> InputError:
         """Say that the file is no genome, with the reader's reason."""
@@ -214,6 +214,9 @@ class Genome:
         if is_twobit(self.path):
             remedy = "copy it again, or make it again (faToTwoBit), or give FASTA"
             return InputError(f"cannot be read as .2bit ({reason})", where=self.path, remedy=remedy)
+        cause, remedy = explain_fasta(self.path)
+        if cause:
+            return InputError("cannot be read as FASTA", where=self.path, cause=cause, remedy=remedy)
         return InputError(
             f"cannot be read as FASTA ({reason})",
             where=self.path,

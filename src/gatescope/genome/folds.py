@@ -20,6 +20,7 @@ from gatescope.genome.contigs import contig_hint, name_list
 log = logging.getLogger(__name__)
 
 _FEWEST_PARTS = 3  # one reports, one chooses, the others are learned from
+_MOST_PARTS = 1000  # each is named before the genome is known; nobody trains as many networks
 _WANTED = "name test and valid contigs, give a number of folds, or a JSON file of train, valid and test as ChromBPNet's"
 _DEALT = {"part", "of"}
 
@@ -85,7 +86,7 @@ def name_folds(folds: Any, folder: Path | str = ".") -> dict[str, Any]:
     Raises
     ------
     InputError
-        For a number below 3; a file that is missing or not such JSON; two files of the same name.
+        For a number below 3 or above 1,000; a file that is missing or not such JSON; two files of the same name.
 
     References
     ----------
@@ -98,6 +99,8 @@ def name_folds(folds: Any, folder: Path | str = ".") -> dict[str, Any]:
             raise InputError(
                 f"{folds} folds; one is for test, one for validation", where="folds", remedy="give 3 or more"
             )
+        if folds > _MOST_PARTS:
+            raise InputError(f"{folds} folds", where="folds", remedy=f"give {_MOST_PARTS} or fewer")
         return {f"f{part}": {"part": part, "of": folds} for part in range(1, folds + 1)}
     paths = [folds] if isinstance(folds, str | Path) else folds
     if isinstance(paths, list | tuple) and all(isinstance(path, str | Path) for path in paths):
@@ -206,11 +209,20 @@ def _read_fold(name: str, parts: Any, lengths: Mapping[str, int]) -> Fold:
 
 def _deal_fold(name: str, part: int, of: int, lengths: Mapping[str, int]) -> Fold:
     """Return fold number `part` of `of` by contig."""
+    if (
+        not all(type(number) is int for number in (part, of))
+        or not _FEWEST_PARTS <= of
+        or not 1 <= part <= of
+    ):
+        what = f"part {part!r} of {of!r}"
+        raise InputError(what, where=f"folds.{name}", remedy="give two whole numbers, such as part 1 of 5")
     if len(lengths) < of:
         raise InputError(
             f"{of} folds of {len(lengths)} contigs ({name_list(lengths)})",
             where="folds",
-            remedy="whole contigs are held out: give fewer folds",
+            remedy="whole contigs are held out: give fewer folds"
+            if len(lengths) >= _FEWEST_PARTS
+            else "whole contigs are held out, so there must be 3: cut long ones into pieces, in all files alike",
         )
     parts: list[list[str]] = [[] for _ in range(of)]
     dealt_bp = [0] * of

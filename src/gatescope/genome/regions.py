@@ -28,6 +28,13 @@ ExclusionLists = Path | str | Sequence[Path | str] | None
 # the tool `idr` puts ten more behind those of narrowPeak
 _NARROW_PEAK_COLUMNS = (10, 20)
 
+#: Numbers that are whole to a person, and who writes them.
+_NOTATIONS = {
+    r"\d+(\.\d+)?[eE]\+?\d+": "scientific notation, as R writes it: options(scipen = 999) before write.table",
+    r"\d+\.\d*": "a decimal point, as pandas writes columns that had gaps: turn them into whole numbers",
+    r"\d{1,3}(,\d{3})+": "commas between thousands: take them out",
+}
+
 
 class _Row(NamedTuple):
     """One line of a region file; `signal` is narrowPeak's signalValue, NaN elsewhere."""
@@ -153,6 +160,9 @@ def _other_format(fields: list[str]) -> str:
         return "the contig in column 2, as HOMER and featureCounts write it: put contig, start and end first"
     if any(field != field.strip() for field in fields[1:3]):
         return "a space beside the number"
+    for pattern, cause in _NOTATIONS.items():
+        if any(re.fullmatch(pattern, field) for field in fields[1:3]):
+            return cause
     return "a header line without '#'" if fields[1].replace("_", "").isalpha() else ""
 
 
@@ -173,6 +183,9 @@ def _parse_row(fields: list[str], number: int, is_narrow_peak: bool, where: str)
     chrom = fields[0]
     if not chrom or chrom != chrom.strip():
         raise InputError(f"contig name {chrom!r} is empty or has spaces around it", where=where)
+    if chrom[0] == chrom[-1] == '"':
+        cause = "a table with quotes, as R writes it: write.table(..., quote = FALSE)"
+        raise InputError(f"contig name {chrom} stands in quotes", where=where, cause=cause)
     start, end = (_coordinate(fields, column, where) for column in (1, 2))
     if start < 0:
         raise InputError(

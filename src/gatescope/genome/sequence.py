@@ -41,7 +41,7 @@ def encode_bases(sequence: bytes | str) -> np.ndarray:
         `gatescope.genome.fasta.Genome` refuses what is not a nucleotide code.
     """
     raw = sequence.encode("ascii", errors="replace") if isinstance(sequence, str) else sequence
-    return _CODE_OF_BYTE[np.frombuffer(raw, dtype=np.uint8)]
+    return _CODE_OF_BYTE.take(np.frombuffer(raw, dtype=np.uint8))
 
 
 def decode_bases(codes: np.ndarray) -> str:

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from threadpoolctl import threadpool_limits
 
-from gatescope.data.store import EncodedStore
+from gatescope.data.store import NOT_SCORED, EncodedStore
+from gatescope.data.unlearned import NO_COPIES, Copies
 from gatescope.errors import InputError
 from gatescope.genome.sequence import UNKNOWN, reverse_complement
 from gatescope.model.metrics import cut_bins
@@ -108,7 +109,9 @@ def count_kmers(codes: NDArray[np.uint8], starts: NDArray[np.integer], bin_bp: i
     return counts
 
 
-def fit_kmer_boosting(store: EncodedStore, contigs: Iterable[str], bin_bp: int, seed: int) -> KmerBoosting:
+def fit_kmer_boosting(
+    store: EncodedStore, contigs: Iterable[str], bin_bp: int, seed: int, copies: Copies = NO_COPIES
+) -> KmerBoosting:
     """Fit gradient boosting on the k-mer counts of bins: ln(1 + cuts), and whether the bin is accessible.
 
     Training bins overlap by half; beyond `MOST_TRAINING_BINS` a seeded sample is taken. The fit runs on one
@@ -122,13 +125,16 @@ def fit_kmer_boosting(store: EncodedStore, contigs: Iterable[str], bin_bp: int, 
         Training contigs; nothing else of the store is read.
     bin_bp : int
     seed : int
+    copies : mapping of str to ndarray, shape (n, 2)
+        Stretches that the networks do not learn from either, as from `gatescope.data.unlearned.read_copies`: their
+        bases count as not scored.
 
     Raises
     ------
     InputError
         If the training bins are all accessible or none is.
     """
-    bins = {contig: _training_bins(store, contig, bin_bp) for contig in contigs}
+    bins = {contig: _training_bins(store, contig, bin_bp, copies) for contig in contigs}
     sizes = {contig: len(part.start) for contig, part in bins.items()}
     chosen = _choose(sizes, np.random.default_rng(seed))
     label = np.concatenate([bins[c].label[i] for c, i in chosen.items()])
@@ -164,12 +170,14 @@ class _TrainingBins(NamedTuple):
     label: NDArray[np.bool_]
 
 
-def _training_bins(store: EncodedStore, contig: str, bin_bp: int) -> _TrainingBins:
+def _training_bins(store: EncodedStore, contig: str, bin_bp: int, copies: Copies) -> _TrainingBins:
     """Cut a contig twice, half a bin apart."""
-    parts = []
+    parts, state = [], store.state(contig).copy()
+    for low, high in copies.get(contig, ()):
+        state[low:high] = NOT_SCORED
     for shift in (0, bin_bp // 2):
-        state, cuts = store.state(contig)[shift:], store.track(contig, "cuts")[shift:]
-        bins = cut_bins({contig: state}, {contig: cuts}, bin_bp)
+        cuts = store.track(contig, "cuts")[shift:]
+        bins = cut_bins({contig: state[shift:]}, {contig: cuts}, bin_bp)
         parts.append((bins.start + shift, bins.cuts, bins.label))
     return _TrainingBins(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from gatescope.atac.bigwig import check_bigwig_contigs, read_bigwig
 from gatescope.data.store import NOT_SCORED, EncodedStore
+from gatescope.data.unlearned import read_copies
 from gatescope.errors import InputError
 from gatescope.files import write_json, write_table
 from gatescope.genome.folds import Fold
@@ -129,7 +130,7 @@ def evaluate(
     for name in [name for name, path in (predictors or {}).items() if str(path).startswith(_CUTS)]:
         networks[name] = {contig: ContigPrediction(cuts, None) for contig, cuts in tracks.pop(name).items()}
     train = [contig for contig in data.lengths if fold.split(contig) == "train"]
-    boosting = fit_kmer_boosting(data, train, BIN_BP, seed)
+    boosting = fit_kmer_boosting(data, train, BIN_BP, seed, read_copies(data.meta, fold.name))
     predictions = {
         bin_bp: _collect(data, bins, networks, boosting, tracks) for bin_bp, bins in held_out.bins.items()
     }
