@@ -233,6 +233,7 @@ def _write_model(folder: Path, run: str, targets: tuple[str, ...], rng: np.rando
     curve["train_loss"], curve["valid_loss"] = [loss - 0.04 for loss in losses], losses
     curve.to_csv(folder / "training.csv", index=False)
     curve.iloc[[3]].to_csv(folder / "metrics.tsv", sep="\t", index=False)
+    _gradient_reach().to_csv(folder / "gradient_reach.tsv", sep="\t", index=False)
     _write_evaluation(folder, run, targets)
     only_test = {"ctgA": LENGTHS["ctgA"]}
     _write_track(folder / "predicted_state.bw", _state(rng, only_test), unit="probability")
@@ -240,6 +241,23 @@ def _write_model(folder: Path, run: str, targets: tuple[str, ...], rng: np.rando
         return
     predicted = {"ctgA": rng.random(LENGTHS["ctgA"]).round(3)}
     _write_track(folder / "predicted_cuts.bw", predicted, unit="expected cuts", range=[0, None])
+
+
+def _gradient_reach() -> pd.DataFrame:
+    """The signal halves every 100 bp, after training every 200; but that of rev is then lost after 5."""
+    distance = np.arange(600)
+    halved = {
+        ("untrained", "fwd"): 100,
+        ("untrained", "rev"): 100,
+        ("trained", "fwd"): 200,
+        ("trained", "rev"): 0.5,
+    }
+    return pd.concat(
+        pd.DataFrame(
+            {"network": network, "layer": 1, "direction": direction, "distance_bp": distance}
+        ).assign(hidden=(distance == 0) * 1.0, cell=2 ** (-distance / bp))
+        for (network, direction), bp in halved.items()
+    )
 
 
 def _write_evaluation(folder: Path, run: str, targets: tuple[str, ...]) -> None:

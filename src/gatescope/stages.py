@@ -13,7 +13,7 @@ STAGE_VERSIONS: dict[str, int] = {
     "peaks": 1,
     "bias": 1,
     "encode": 5,
-    "train": 6,
+    "train": 7,
     "evaluate": 5,
     "bpnet": 1,
     "ensemble": 1,
@@ -25,5 +25,5 @@ STAGE_VERSIONS: dict[str, int] = {
     "verdict": 1,
     "design": 1,
     "hub": 3,
-    "report": 8,
+    "report": 9,
 }

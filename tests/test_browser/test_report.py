@@ -30,6 +30,7 @@ NEEDED = [
     "boundaries/{run}/profile.svg",
     "model/{run}/model.json",
     "model/{run}/training.csv",
+    "model/{run}/gradient_reach.tsv",
     "model/{run}/evaluation.tsv",
     "model/{run}/evaluation.json",
     "model/{run}/evaluation_contigs.tsv",
@@ -338,3 +339,15 @@ def test_memories_are_compared_and_useless_units_named(fake):
     assert "units that never let go 1 of 64: fwd:0 " in page.text
     assert "units that never hold 1 of 64: fwd:1 " in page.text
     assert "units that show nothing 2 of 64: fwd:2, rev:8 " in page.text
+
+
+def test_the_reach_of_the_training_signal_is_told_and_drawn(fake):
+    page = Page(write(fake))
+    assert (
+        "training signal, untrained network, fwd 10% left after 333 bp, 1% left after more than 599 bp"
+        in page.text
+    )
+    assert "training signal, trained network, rev 10% left after 2 bp, 1% left after 4 bp" in page.text
+    alarm = "alarm trained network, layer 1, rev: the training signal vanishes: 1% of it is left after 4 bp, sooner"
+    assert page.text.count(alarm) == page.text.count(": the training signal ") == len(fake.runs)
+    assert "How far back the training signal reaches, untrained and trained" in write(fake)

@@ -216,7 +216,7 @@ def test_the_kmer_baseline_learns_from_training_contigs(world, monkeypatch):
     asked, fit = [], evaluate.fit_kmer_boosting
     monkeypatch.setattr(evaluate, "fit_kmer_boosting", lambda *given: asked.append(given) or fit(*given))
     world.run(seed=3)
-    assert [given[1:] for given in asked] == [(["c1", "c5"], 200, 3)]
+    assert [given[1:] for given in asked] == [(["c1", "c5"], 200, 3, {})]  # no near-copies to leave out
 
 
 def test_a_model_of_the_state_alone_has_no_correlations(world):

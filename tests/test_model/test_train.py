@@ -34,6 +34,7 @@ FILES = (
     "training.csv",
     "metrics.tsv",
     "model_card.md",
+    "gradient_reach.tsv",
 )
 
 
@@ -147,14 +148,18 @@ def test_other_samplings_train_and_are_told(store, tmp_path, caplog, scheme):
     assert load_model(tmp_path / "a")[1]["training"]["sampling"]["scheme"] == scheme
 
 
-def test_a_checkpoint_of_other_settings_is_not_taken_up(store, tmp_path, monkeypatch):
+def test_a_checkpoint_of_other_settings_is_not_taken_up(store, tmp_path, monkeypatch, caplog):
     other = {**TRAINING, "learning_rate": 0.02}
+    first = run(store, tmp_path / "first")
     whole = run(store, tmp_path / "whole", training=other)
     monkeypatch.setattr(module, "save_model", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         run(store, tmp_path / "changed")
     monkeypatch.undo()
     assert run(store, tmp_path / "changed", training=other) == whole
+    caplog.set_level("INFO", "gatescope")
+    assert run(store, tmp_path / "changed") == first  # what was set aside was not lost
+    assert "resuming after epoch 3" in caplog.text
     assert not (tmp_path / "changed/.resume").exists()
 
 

@@ -40,6 +40,7 @@ def expected_files():
                 "model.json",
                 "metrics.tsv",
                 "training.csv",
+                "gradient_reach.tsv",
             ):
                 yield f"model/{network}/{name}"
         yield from (

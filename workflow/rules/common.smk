@@ -232,8 +232,9 @@ def ablated_folder(wildcards):
 
 def gpus_of(wildcards):
     """Return how many GPUs a training takes on this machine; on a cluster the profile says so instead."""
-    may_use_gpu = json.loads(training_of(wildcards)).get("device", "auto") != "cpu"
-    return int(may_use_gpu and shutil.which("nvidia-smi") is not None)
+    settings = json.loads(training_of(wildcards))
+    may_use_gpu = settings.get("device", "auto") != "cpu" and shutil.which("nvidia-smi") is not None
+    return settings.get("devices", 1) if may_use_gpu else 0
 
 
 def gate_tracks(which, names=GATES):
@@ -266,6 +267,7 @@ def report_tables(wildcards):
             "model.json",
             "metrics.tsv",
             "training.csv",
+            "gradient_reach.tsv",
             "evaluation.tsv",
             "evaluation_contigs.tsv",
             "evaluation.json",

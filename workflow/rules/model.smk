@@ -12,6 +12,7 @@ rule train:
         card="results/{sample}/model/{network}/model_card.md",
         metrics="results/{sample}/model/{network}/metrics.tsv",
         history="results/{sample}/model/{network}/training.csv",
+        reach="results/{sample}/model/{network}/gradient_reach.tsv",
     log:
         "logs/train/{sample}.{network}.log",
     benchmark:

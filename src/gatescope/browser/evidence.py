@@ -13,6 +13,7 @@ import pandas as pd
 
 from gatescope.errors import InputError
 from gatescope.files import read_json
+from gatescope.model.reach_alarms import COLUMNS
 
 #: A row of a table, by column.
 Row = dict[str, Any]
@@ -87,6 +88,7 @@ class ScoredRun:
 class RunEvidence(ScoredRun):
     """Hold what they say about a run with gates as well; `profile` is the path of the figure."""
 
+    gradient_reach: pd.DataFrame
     verdict: Record
     summary: Record
     units: pd.DataFrame
@@ -144,6 +146,7 @@ def _read_run(results: Path, run: str) -> RunEvidence:
     boundaries = results / "boundaries" / run
     return RunEvidence(
         **_read_scores(results, run),
+        gradient_reach=_table(results / "model" / run / "gradient_reach.tsv", "\t", COLUMNS),
         verdict=read_record(boundaries / "verdict.json"),
         summary=read_record(results / "trace" / run / "summary.json"),
         units=_table(results / "trace" / run / "units.tsv", "\t", _UNITS),

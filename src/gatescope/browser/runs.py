@@ -15,7 +15,7 @@ from gatescope.browser.charts import Score, inline_svg, learning_curve, score_ch
 from gatescope.browser.content import Table
 from gatescope.browser.evidence import Record, Row, RunEvidence, ScoredRun
 from gatescope.browser.limits import limits_caption, limits_chart, limits_tables
-from gatescope.browser.memory import memory_chart, memory_table
+from gatescope.browser.memory import gradient_chart, memory_chart, memory_table
 from gatescope.browser.tracks import DIRECTION_WORDS
 
 #: In the order of the tables; predictors that are not named here follow.
@@ -36,6 +36,12 @@ _BEST_DESIGNS = 3
 _MEMORY_CAPTION = (
     "How long the units remember: share of units whose memory is half gone after fewer bases. Where the purple line "
     "lies right of the grey ones, training has made memories longer than they were."
+)
+_GRADIENT_CAPTION = (
+    "How far back the network could learn. To learn that a base matters for a prediction further on, training sends a "
+    "signal (the gradient) back from the predicted base through the memory. Drawn: how much of what sets out is left "
+    "so many bases earlier, by the states of the memory cells, mean over validation windows; dotted: 10 % and 1 %. "
+    "What lies beyond the point where a line falls away cannot be learned."
 )
 
 
@@ -66,6 +72,7 @@ class RunPart(ScorePart):
     """Hold everything the page says about one run with gates."""
 
     memory: Chart
+    gradient: Chart
     memory_table: Table
     answer: str
     is_provisional: bool
@@ -94,6 +101,7 @@ def run_part(run: RunEvidence, number: int) -> RunPart:
     return RunPart(
         **_score_fields(run, number),
         memory=Chart(Markup(memory_chart(run, f"memory{number}")), _MEMORY_CAPTION),
+        gradient=Chart(Markup(gradient_chart(run, f"gradient{number}")), _GRADIENT_CAPTION),
         memory_table=memory_table(run),
         answer=run.verdict["verdict"],
         is_provisional=run.verdict["provisional"],

@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 from torch.utils.data import Sampler as TorchSampler
 
 from gatescope.data.draw import Places, Sampling, plan_draws
+from gatescope.data.orphans import end_with_parent
 from gatescope.data.store import EncodedStore
 from gatescope.data.unlearned import Copies, hide_copies
 from gatescope.data.windows import Windows
@@ -141,6 +142,11 @@ class TiledWindows(_Windows):
         starts = self._starts[part]
         return self.cut(Places(self._contigs[part], starts, np.zeros(starts.size, bool)))
 
+    def spread(self, count: int) -> Batch:
+        """Return so many windows, or all if there are fewer, evenly spread over the contigs."""
+        chosen = np.unique(np.linspace(0, len(self._starts) - 1, count).round().astype(int))
+        return self.cut(Places(self._contigs[chosen], self._starts[chosen], np.zeros(chosen.size, bool)))
+
 
 class EpochSampler(TorchSampler[int]):
     """Number the batches of all epochs through: epoch e holds the indices from e x batches on."""
@@ -251,6 +257,7 @@ class _MistakesAsItems(Dataset):
 
 def _open_anew(_: int) -> None:
     """Give a worker arrays of its own: what it inherited by a fork belongs to the process that opened it."""
+    end_with_parent()
     info = get_worker_info()
     assert info is not None
     windows = info.dataset.windows  # pyright: ignore[reportAttributeAccessIssue]

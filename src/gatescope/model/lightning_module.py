@@ -1,6 +1,6 @@
 """What does Lightning need to know? One module and one callback around the network.
 
-Public names: `TrainingModule`, `TrainingRecord`.
+Public names: `TrainingModule`, `TrainingRecord`, `best_of`.
 """
 
 import logging
@@ -20,6 +20,7 @@ from gatescope.data.store import NOT_SCORED
 from gatescope.errors import InputError
 from gatescope.model.loss import prediction_loss
 from gatescope.model.network import AccessibilityNetwork, Outputs, log_bias
+from gatescope.model.team import ALONE, Masks, Team
 
 log = logging.getLogger(__name__)
 
@@ -43,11 +44,13 @@ class TrainingModule(lightning.LightningModule):
         count_weight: float,
         seed: int,
         windows_of: Callable[[int], Sequence[str]],
+        team: Team = ALONE,
     ) -> None:
         super().__init__()
         self.network, self.run, self.seed = network, run, seed
         self.learning_rate, self.weight_decay, self.write_cost = learning_rate, weight_decay, write_cost
         self.planned_steps, self.count_weight, self.windows_of = planned_steps, count_weight, windows_of
+        self.team = team
         self._valid: list[tuple[Tensor, Tensor, Tensor, Outputs]] = []
         self.scores: dict[str, float] = {}
 
@@ -84,21 +87,22 @@ class TrainingModule(lightning.LightningModule):
         InputError
             If the loss is no number: the message names the batch and its windows.
         """
-        dropout = torch.Generator().manual_seed(self.seed * 1_000_003 + self.global_step)
-        outputs = self._expect(batch, dropout)
-        loss = prediction_loss(outputs, batch, self.count_weight)
-        if not torch.isfinite(loss):
+        mine, shares = self.team.training_share(batch)
+        dropout = self.team.masks(self.seed * 1_000_003 + self.global_step, len(batch.state))
+        loss = prediction_loss(self._expect(mine, dropout), mine, self.count_weight, shares)
+        of_all = self.team.mean(loss)  # so that all processes stop together
+        if not torch.isfinite(of_all):
             windows = self.windows_of(self.global_step)  # batches are numbered through, one a step
             _refuse_divergence(
                 self.run,
                 self.trainer.current_epoch,
                 f"training loss at batch {batch_idx + 1}",
-                float(loss),
+                float(of_all),
                 windows,
             )
         return loss
 
-    def _expect(self, batch: Batch, dropout: torch.Generator | None = None) -> Outputs:
+    def _expect(self, batch: Batch, dropout: torch.Generator | Masks | None = None) -> Outputs:
         """Return what is expected, the bias included: its track, if there is one, stands behind the inputs."""
         inputs = len(self.network.config.tracks)
         outputs = self.network(batch.one_hot, batch.tracks[:, :inputs], dropout)
@@ -108,7 +112,8 @@ class TrainingModule(lightning.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Keep the predictions: the scores are over all windows, not means of batches."""
-        outputs = self._expect(batch)
+        mine = self._expect(self.team.share(batch))
+        outputs = Outputs(*(self.team.gather(values, len(batch.state)) for values in mine))
         loss = prediction_loss(outputs, batch, self.count_weight)
         self._valid.append((loss * len(batch.state), batch.cuts, batch.state, outputs))
 
@@ -155,6 +160,11 @@ def _log_bins(values: Tensor) -> np.ndarray:
     return torch.log1p(values[:, : bins * _SCORE_BIN_BP].reshape(-1, _SCORE_BIN_BP).sum(1)).cpu().numpy()
 
 
+def best_of(rows: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Return the row of the epoch with the lowest validation loss."""
+    return min(rows, key=lambda row: row["valid_loss"])
+
+
 class TrainingRecord(lightning.Callback):
     """Keep one row per epoch through kills and resumes, and tell the user how it goes.
 
@@ -175,16 +185,10 @@ class TrainingRecord(lightning.Callback):
         """Take up the rows of an earlier attempt."""
         self.rows = list(state_dict["rows"])
 
-    @property
-    def best_row(self) -> dict[str, float]:
-        """The epoch with the lowest validation loss."""
-        return min(self.rows, key=lambda row: row["valid_loss"])
-
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Stop at once where an earlier attempt had already stopped early."""
         if self.rows:
-            log.info("%s: resuming after epoch %d", self.run, len(self.rows))
-            waited = len(self.rows) - 1 - self.rows.index(self.best_row)
+            waited = len(self.rows) - 1 - self.rows.index(best_of(self.rows))
             trainer.should_stop = waited >= self.patience
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
@@ -202,8 +206,8 @@ class TrainingRecord(lightning.Callback):
             epoch = (time.monotonic() - self._started) / steps * batches
             log.info("%s: about %.0f s per epoch, at most %d epochs", self.run, epoch, trainer.max_epochs)
 
-    def _train_loss(self) -> float:
-        return float(torch.stack(self._losses).mean())
+    def _train_loss(self, team: Team) -> float:
+        return float(team.mean(torch.stack(self._losses).mean()))
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Add the epoch's row; runs before the checkpoints are written, so they hold it."""
@@ -212,7 +216,7 @@ class TrainingRecord(lightning.Callback):
         assert isinstance(pl_module, TrainingModule)
         rate = trainer.optimizers[0].param_groups[0]["lr"]
         row = {"epoch": len(self.rows) + 1, "step": trainer.global_step, "learning_rate": rate}
-        self.rows.append({**row, "train_loss": self._train_loss(), **pl_module.scores})
+        self.rows.append({**row, "train_loss": self._train_loss(pl_module.team), **pl_module.scores})
         told = "  ".join(
             f"{key} {value:.4f}" for key, value in self.rows[-1].items() if key[:5] in ("train", "valid")
         )

@@ -15,22 +15,25 @@ from gatescope.model.network import Outputs
 COUNT_BINS_BP = (1, 50, 200)
 
 
-def prediction_loss(outputs: Outputs, batch: Batch, count_weight: float) -> Tensor:
+def prediction_loss(
+    outputs: Outputs, batch: Batch, count_weight: float, shares: tuple[float, float] = (1.0, 1.0)
+) -> Tensor:
     """Return the mean loss over scored bases, a scalar.
 
     The sum over heads of: `count_weight` times the Poisson negative log-likelihood of the cuts, averaged over
     `COUNT_BINS_BP` and each divided by the square root of its bin (a wider bin holds more cuts); binary
     cross-entropy of the state.
-    Bases that are not scored (state 255) take no part.
+    Bases that are not scored (state 255) take no part. `shares` says what means over windows and over scored bases
+    count for where these are not all windows of the batch, see `gatescope.model.team`.
     """
     scored = batch.state != NOT_SCORED
     total = torch.zeros((), device=scored.device)
     if outputs.log_cuts is not None:
-        total = total + count_weight * _count_loss(outputs.log_cuts, batch.cuts, scored)
+        total = total + shares[0] * count_weight * _count_loss(outputs.log_cuts, batch.cuts, scored)
     if outputs.state_logit is not None:
         target = (batch.state == 1).to(outputs.state_logit.dtype)
         loss = F.binary_cross_entropy_with_logits(outputs.state_logit, target, reduction="none")
-        total = total + (loss * scored).sum() / scored.sum().clamp(min=1)
+        total = total + shares[1] * (loss * scored).sum() / scored.sum().clamp(min=1)
     return total
 
 

@@ -21,6 +21,7 @@ from gatescope.model.dilated import DilatedTrunk
 from gatescope.model.directions import read_out, run_layer
 from gatescope.model.memory_plan import forget_bias
 from gatescope.model.network_config import NetworkConfig
+from gatescope.model.team import Masks, uniform
 from gatescope.model.tied import TiedLSTM
 
 #: Largest candidate |g| and widest input gate of a cell state at rest before training.
@@ -134,7 +135,7 @@ class AccessibilityNetwork(nn.Module):
         self._draw_weights(generator or torch.Generator().manual_seed(0))
 
     def forward(
-        self, one_hot: Tensor, tracks: Tensor | None = None, dropout: torch.Generator | None = None
+        self, one_hot: Tensor, tracks: Tensor | None = None, dropout: torch.Generator | Masks | None = None
     ) -> Outputs:
         """Predict from one-hot sequence.
 
@@ -144,7 +145,7 @@ class AccessibilityNetwork(nn.Module):
             Channels ACGT; an unknown base is a zero column.
         tracks : Tensor, shape (N, K, L), optional
             Input tracks in the order of `config.tracks`, raw values (the network takes ln(1 + x)).
-        dropout : torch.Generator, optional
+        dropout : torch.Generator or Masks, optional
             Source of the dropout masks; without it nothing is dropped, in any mode of the module.
         """
         features = self.dilated(self.features(one_hot, tracks))  # (N, L, C)
@@ -222,7 +223,7 @@ class AccessibilityNetwork(nn.Module):
             raise ValueError(f"the network reads {wanted} input tracks {self.config.tracks}; got {got}")
 
     def _draw_shown(
-        self, like: Tensor, width: int, dropout: torch.Generator | None, *, is_last: bool = False
+        self, like: Tensor, width: int, dropout: torch.Generator | Masks | None, *, is_last: bool = False
     ) -> Tensor | None:
         """Draw which hidden states each window shows, and how much more these count for it, (N, width); None: all.
 
@@ -237,10 +238,10 @@ class AccessibilityNetwork(nn.Module):
             return None
         windows, shown = len(like), torch.ones(1, width)
         if self.config.dropout:
-            kept = torch.rand(windows, width, generator=dropout) >= self.config.dropout
+            kept = uniform(dropout, windows, width) >= self.config.dropout
             shown = kept / (1 - self.config.dropout)
         if is_last and self.config.direction_dropout and self.config.is_recurrent:
-            drawn, half = torch.rand(windows, 1, generator=dropout), self.config.direction_dropout / 2
+            drawn, half = uniform(dropout, windows, 1), self.config.direction_dropout / 2
             sides = torch.cat([drawn >= half, drawn < 1 - half], dim=1)
             shown = shown * sides.repeat_interleave(width // 2, dim=1)
         return shown.expand(windows, -1).to(like)

@@ -1,6 +1,6 @@
 """Who may train here, and from which checkpoint? One training at a time, and only its own checkpoint.
 
-Public names: `resuming`.
+Public names: `resuming`, `discard`.
 """
 
 import errno
@@ -20,7 +20,7 @@ from gatescope.files import fingerprint, read_json, write_json
 
 log = logging.getLogger(__name__)
 
-_MADE_FROM = "made_from.json"
+_MADE_FROM, _DONE = "made_from.json", ".done"
 #: What flock says where a file system cannot lock.
 _NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS}
 _MOST_SHOWN = 3
@@ -50,6 +50,8 @@ def resuming(folder: Path, made_from: Mapping[str, Any]) -> Iterator[Path]:
     with _locked(rest / "lock", folder):
         # as JSON has it, so that tuples and lists are the same
         settings = json.loads(json.dumps(made_from, sort_keys=True))
+        for left in rest.glob(f"*{_DONE}"):
+            shutil.rmtree(left)
         own = rest / fingerprint(settings)[:16]
         for other in sorted(rest.glob(f"*/{_MADE_FROM}")):
             if other.parent != own:
@@ -60,6 +62,13 @@ def resuming(folder: Path, made_from: Mapping[str, Any]) -> Iterator[Path]:
             yield own
         finally:
             _remove_what_is_empty(rest, own)
+
+
+def discard(own: Path) -> None:
+    """Remove the checkpoints of a training whose results are written; those of other settings stay."""
+    done = own.with_name(own.name + _DONE)  # half of a folder must not pass for one to go on from
+    own.rename(done)
+    shutil.rmtree(done)
 
 
 @contextmanager
@@ -95,7 +104,10 @@ def _remove_what_is_empty(rest: Path, own: Path) -> None:
 
 def _say_set_aside(other: Path, settings: Mapping[str, Any]) -> None:
     """Name what an unfinished training was made from and this one is not."""
-    found = read_json(other)
+    try:
+        found = read_json(other)
+    except InputError:  # a damaged file
+        found = {}
     there, here = dict(_flat(found if isinstance(found, Mapping) else {})), dict(_flat(settings))
     names = [name for name in {**here, **there} if there.get(name) != here.get(name)]
     shown = [f"{name} {there.get(name)} there, {here.get(name)} here" for name in names[:_MOST_SHOWN]]

@@ -4,7 +4,6 @@ Public names: `train`, `Training`.
 """
 
 import logging
-import shutil
 import warnings
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
@@ -15,7 +14,9 @@ import lightning
 import numpy as np
 import pandas as pd
 import torch
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.strategies import DDPStrategy
 
 from gatescope.config import read_section
 from gatescope.data.draw import Sampling
@@ -26,26 +27,43 @@ from gatescope.errors import InputError
 from gatescope.files import write_table
 from gatescope.genome.folds import Fold
 from gatescope.model.card import write_card
-from gatescope.model.lightning_module import TrainingModule, TrainingRecord
+from gatescope.model.checkpoints import (
+    BEST,
+    LAST,
+    Start,
+    WholeFiles,
+    find_start,
+    network_weights,
+    recorded_rows,
+)
+from gatescope.model.gradient_reach import write_gradient_reach
+from gatescope.model.launch import run_team
+from gatescope.model.lightning_module import TrainingModule, TrainingRecord, best_of
 from gatescope.model.network import AccessibilityNetwork
 from gatescope.model.network_config import NetworkConfig
 from gatescope.model.persist import save_model
-from gatescope.model.resume import resuming
+from gatescope.model.resume import discard, resuming
 from gatescope.model.runtime import has_bfloat16, prepare_torch
+from gatescope.model.team import ALONE, Team, share_statistics
+from gatescope.stages import STAGE_VERSIONS
 
 log = logging.getLogger(__name__)
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its tips are not about this run
 
-CARD = "model_card.md"
+CARD, REACH = "model_card.md", "gradient_reach.tsv"
+#: Validation windows over which the reach of the gradient is averaged.
+_REACH_WINDOWS = 32
 TWINS = ("none", "random", "ablated")
 DEVICES = ("auto", "cpu", "cuda")
 #: What a training step computes in, as Lightning calls it.
 PRECISIONS: dict[str, Literal["32-true", "bf16-mixed"]] = {"float32": "32-true", "bfloat16": "bf16-mixed"}
+_BACKENDS = {"cpu": "gloo", "cuda": "nccl"}
 _SMALLEST = {
     "epochs": 1,
     "windows_per_epoch": 1,
     "batch_size": 1,
     "patience": 1,
+    "devices": 1,
     "weight_decay": 0,
     "write_cost": 0,
 }
@@ -67,6 +85,7 @@ class Training:
     patience: int = 5
     sampling: Sampling = field(default_factory=Sampling)
     device: str = "auto"
+    devices: int = 1
     precision: str = "float32"
 
     def __post_init__(self) -> None:
@@ -78,6 +97,11 @@ class Training:
         for name in _ABOVE_ZERO:
             if getattr(self, name) <= 0:
                 raise InputError(f"{getattr(self, name)}; wanted more than 0", where=f"training: {name}")
+        if self.devices > self.batch_size:
+            raise InputError(
+                f"{self.devices}; wanted at most one per window of a batch ({self.batch_size})",
+                where="training: devices",
+            )
         for name, choices in {"device": DEVICES, "precision": tuple(PRECISIONS)}.items():
             if getattr(self, name) not in choices:
                 raise InputError(
@@ -111,7 +135,7 @@ def train(
     """Train one network and write its folder (`model.safetensors`, `model.json`, `model_card.md`, tables).
 
     A private checkpoint in `output/.resume` lets a killed training go on after its last whole epoch; the end
-    result has the same bytes as an undisturbed one. It is removed on success.
+    result has the same bytes as an undisturbed one. It is removed on success; one of other settings stays.
 
     Parameters
     ----------
@@ -131,7 +155,7 @@ def train(
         "random" writes the untrained network; "ablated" trains one without recurrence.
     threads : int
         CPU threads: with two, the directions of the network run side by side. The bytes are the same, but for a network
-        of dilated convolutions, whose folder records them.
+        of dilated convolutions, whose folder records them. Several `devices` share them.
     workers : int
         Processes that draw training batches ahead; the result does not depend on them.
 
@@ -152,8 +176,11 @@ def train(
     data, folder = EncodedStore(store), Path(output)
     data.verify()  # a damaged copy would train without complaint
     device = prepare_torch(threads, plan.device, directions=config.trunk == "recurrent")
-    net = AccessibilityNetwork(config, torch.Generator().manual_seed(seed))
-    net.set_base_rates(*_base_rates(data, _training_contigs(data, data.fold(fold))))
+    if device.type == "cuda" and plan.devices > torch.cuda.device_count():
+        raise InputError(
+            f"{plan.devices}; torch sees {torch.cuda.device_count()} GPU(s)", where="training: devices"
+        )
+    net = _untrained(config, data, data.fold(fold), seed)
     precision = _precision(plan, device)
     log.info("%s: %s parameters, reads %s, predicts %s, device %s, %s", run,
              f"{net.free_parameters:,}", " + ".join(config.inputs), " and ".join(config.targets),
@@ -171,39 +198,68 @@ def train(
         "training": asdict(plan),
         "store": data.content_hash,
     }
+    windows = TiledWindows(data, list(data.fold(fold).valid), config.tracks, 1).spread(_REACH_WINDOWS)
     if twin == "random":
         weights = net.state_dict()
         _write_tables(folder, [])
+        write_gradient_reach(folder / REACH, run, {"untrained": net}, windows)
         meta = save_model(folder, config, weights, weights, {**meta, "best_epoch": None})
         write_card(folder / CARD, meta, data, net.free_parameters, None)
         return
-    with resuming(folder, {**meta, "network": asdict(config)}) as resume:
-        record, best, last = _fit(net, data, data.fold(fold), plan, run, seed, resume, device, workers)
-        _write_tables(folder, record.rows)
-        meta = save_model(folder, config, best, last, {**meta, "best_epoch": record.best_row["epoch"]})
-        write_card(folder / CARD, meta, data, net.free_parameters, record.best_row)
-        shutil.rmtree(resume.parent)
-    log.info("%s: best epoch %d of %d", run, record.best_row["epoch"], len(record.rows))
+    made_from = {**meta, "network": asdict(config), "stage_version": STAGE_VERSIONS["train"]}
+    with resuming(folder, made_from) as resume:
+        # here, because a damaged checkpoint must be put aside once
+        start = find_start(resume, TrainingRecord.__qualname__)
+        if start.epochs:
+            log.info("%s: resuming after epoch %d", run, start.epochs)
+        settings = store, config, plan, fold, run, seed, resume, start, threads, workers
+        if plan.devices == 1:
+            _fit(ALONE, *settings)
+        else:
+            run_team(plan.devices, _fit, *settings)
+        rows = recorded_rows(resume / LAST, TrainingRecord.__qualname__)
+        best, last = network_weights(resume / BEST), network_weights(resume / LAST)
+        _write_tables(folder, rows)
+        trained = AccessibilityNetwork(config)
+        trained.load_state_dict(best)
+        write_gradient_reach(folder / REACH, run, {"untrained": net, "trained": trained}, windows)
+        meta = save_model(folder, config, best, last, {**meta, "best_epoch": best_of(rows)["epoch"]})
+        write_card(folder / CARD, meta, data, net.free_parameters, best_of(rows))
+        discard(resume)
+    log.info("%s: best epoch %d of %d", run, best_of(rows)["epoch"], len(rows))
+
+
+def _untrained(config: NetworkConfig, data: EncodedStore, fold: Fold, seed: int) -> AccessibilityNetwork:
+    """Return the network that training begins with."""
+    net = AccessibilityNetwork(config, torch.Generator().manual_seed(seed))
+    net.set_base_rates(*_base_rates(data, _training_contigs(data, fold)))
+    return net
 
 
 def _fit(
-    net: AccessibilityNetwork,
-    data: EncodedStore,
-    fold: Fold,
+    team: Team,
+    store: Path | str,
+    config: NetworkConfig,
     plan: Training,
+    fold: str,
     run: str,
     seed: int,
     resume: Path,
-    device: torch.device,
+    start: Start,
+    threads: int,
     workers: int,
-) -> tuple[TrainingRecord, dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-    """Train until early stopping or the last epoch; return the record and the best and last weights."""
-    earlier = resume / "last.ckpt"
-    train_batches, valid_batches = _datasets(net.config, data, fold, plan, seed)
+) -> None:
+    """Train until early stopping or the last epoch, alone or as one of a team; what comes of it rests in `resume`."""
+    data = EncodedStore(store)
+    net = _untrained(config, data, data.fold(fold), seed)
+    device = prepare_torch(max(1, threads // team.size), plan.device, directions=config.trunk == "recurrent")
+    if team.size > 1:
+        share_statistics(net)
+    train_batches, valid_batches = _datasets(config, data, data.fold(fold), plan, seed)
     log.info("%s: %s", run, train_batches.draws.summary)
     sampler = EpochSampler(plan.batches_per_epoch)
     # Lightning fetches the first batch of a resumed epoch before it says which
-    sampler.set_epoch(_epochs_done(earlier))
+    sampler.set_epoch(start.epochs)
     module = TrainingModule(
         net,
         run=run,
@@ -214,10 +270,11 @@ def _fit(
         count_weight=plan.count_weight,
         seed=seed,
         windows_of=train_batches.windows_of,
+        team=team,
     )
     record = TrainingRecord(run, plan.patience)
     on_gpu = device.type == "cuda"
-    trainer = _trainer(plan, record, resume, device)
+    trainer = _trainer(plan, record, resume, device, team)
     with warnings.catch_warnings():
         # One process loads faster than it trains, and the checkpoint folder is there when a run resumes.
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
@@ -231,25 +288,32 @@ def _fit(
                 module,
                 training,
                 Loader(valid_batches, pin_memory=on_gpu),
-                ckpt_path=str(earlier) if earlier.exists() else None,
+                ckpt_path=start.checkpoint,
                 weights_only=True,
             )
-    return record, _network_weights(resume / "best.ckpt"), _network_weights(resume / "last.ckpt")
 
 
-def _trainer(plan: Training, record: TrainingRecord, resume: Path, device: torch.device) -> lightning.Trainer:
+def _trainer(
+    plan: Training, record: TrainingRecord, resume: Path, device: torch.device, team: Team
+) -> lightning.Trainer:
     # The order matters: `last` must be written after `best` has seen the epoch, or a kill in between loses it.
     best = ModelCheckpoint(
-        dirpath=resume, filename="best", monitor="valid_loss", enable_version_counter=False
+        dirpath=resume, filename=Path(BEST).stem, monitor="valid_loss", enable_version_counter=False
     )
-    last = ModelCheckpoint(dirpath=resume, filename="last", every_n_epochs=1, enable_version_counter=False)
+    last = ModelCheckpoint(
+        dirpath=resume, filename=Path(LAST).stem, every_n_epochs=1, enable_version_counter=False
+    )
     return lightning.Trainer(
         accelerator="gpu" if device.type == "cuda" else "cpu",
-        devices=1,
+        devices=team.size,
+        strategy="auto" if team.size == 1 else DDPStrategy(process_group_backend=_BACKENDS[device.type]),
+        use_distributed_sampler=False,  # every process reads the whole batch and takes its rows
         precision=PRECISIONS[_precision(plan, device)],
         max_epochs=plan.epochs,
         gradient_clip_val=plan.gradient_clip,
         callbacks=[record, EarlyStopping("valid_loss", patience=plan.patience), best, last],
+        # whatever a cluster's variables say: processes are this module's to start
+        plugins=[WholeFiles(), LightningEnvironment()],
         deterministic="warn",
         logger=False,
         enable_progress_bar=False,
@@ -297,18 +361,6 @@ def _base_rates(data: EncodedStore, contigs: list[str]) -> tuple[float, float]:
     states = [np.bincount(data.state(contig), minlength=2)[:2] for contig in contigs]
     closed, accessible = np.sum(states, axis=0)
     return cuts / sum(data.lengths[contig] for contig in contigs), accessible / max(1, closed + accessible)
-
-
-def _epochs_done(checkpoint: Path) -> int:
-    if not checkpoint.exists():
-        return 0
-    callbacks = torch.load(checkpoint, map_location="cpu", weights_only=True)["callbacks"]
-    return len(callbacks[TrainingRecord.__qualname__]["rows"])
-
-
-def _network_weights(checkpoint: Path) -> dict[str, torch.Tensor]:
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
-    return {name.removeprefix("network."): tensor for name, tensor in state.items()}
 
 
 def _write_tables(folder: Path, rows: list[dict[str, float]]) -> None:
