@@ -102,11 +102,40 @@ def test_bfloat16_is_used_where_the_hardware_has_it(store, tmp_path, monkeypatch
     assert "this hardware has no bfloat16; it is trained in float32" in caplog.text
 
 
-@pytest.mark.parametrize(("epoch", "workers"), [(0, 0), (1, 0), (2, 0), (1, 2)])
-def test_a_killed_training_ends_in_the_same_bytes(store, tmp_path, monkeypatch, caplog, epoch, workers):
+def test_an_average_of_weights_is_kept(store, tmp_path, monkeypatch):
+    steps, seen = 3, []
+
+    class Recorder(lightning.Callback):
+        def on_train_batch_end(self, trainer, pl_module, *_):
+            seen.append({name: each.detach().clone() for name, each in pl_module.network.named_parameters()})
+
+    real_trainer = lightning.Trainer
+    monkeypatch.setattr(
+        module.lightning,
+        "Trainer",
+        lambda *a, callbacks, **o: real_trainer(*a, callbacks=[*callbacks, Recorder()], **o),
+    )
+    run(store, tmp_path / "a", training={**TRAINING, "epochs": 2, "averaged_steps": steps})
+    wanted = seen[0]
+    for weights in seen[1:]:
+        wanted = {name: wanted[name] + (weights[name] - wanted[name]) / steps for name in wanted}
+    found = load_file(tmp_path / "a/last.safetensors")
+    assert len(seen) == 8
+    for name, each in wanted.items():
+        torch.testing.assert_close(found[name], each, rtol=1e-5, atol=1e-7)
+    assert any(float((found[name] - seen[-1][name]).abs().max()) > 1e-3 for name in wanted)
+
+
+@pytest.mark.parametrize(
+    ("epoch", "workers", "averaged_steps"), [(0, 0, 0), (1, 0, 0), (2, 0, 0), (1, 2, 0), (2, 0, 3)]
+)
+def test_a_killed_training_ends_in_the_same_bytes(
+    store, tmp_path, monkeypatch, caplog, epoch, workers, averaged_steps
+):
     """With any number of workers, and after a resume with another number."""
     caplog.set_level("INFO", "gatescope")
-    whole = run(store, tmp_path / "whole")
+    training = {**TRAINING, "averaged_steps": averaged_steps}
+    whole = run(store, tmp_path / "whole", training=training)
 
     class Killed(BaseException):
         """Like SIGKILL: nobody handles it."""
@@ -124,11 +153,11 @@ def test_a_killed_training_ends_in_the_same_bytes(store, tmp_path, monkeypatch, 
 
     monkeypatch.setattr(module.lightning, "Trainer", with_killer)
     with pytest.raises(Killed):
-        run(store, tmp_path / "killed", workers=workers)
+        run(store, tmp_path / "killed", workers=workers, training=training)
     assert not (tmp_path / "killed/model.json").exists()
     killer.clear()
     caplog.clear()
-    assert run(store, tmp_path / "killed", workers=workers // 2) == whole
+    assert run(store, tmp_path / "killed", workers=workers // 2, training=training) == whole
     # it goes on after the last whole epoch, and does not begin again
     assert (f"resuming after epoch {epoch}" in caplog.text) == (epoch > 0)
     trained = re.findall(r"epoch (\d) of at most 3", caplog.text)

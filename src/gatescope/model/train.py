@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, ModelCheckpoint
 from lightning.pytorch.strategies import DDPStrategy
 
 from gatescope.config import read_section
@@ -64,6 +64,7 @@ _SMALLEST = {
     "batch_size": 1,
     "patience": 1,
     "devices": 1,
+    "averaged_steps": 0,
     "weight_decay": 0,
     "write_cost": 0,
 }
@@ -83,6 +84,7 @@ class Training:
     gradient_clip: float = 1.0
     count_weight: float = 0.1
     patience: int = 5
+    averaged_steps: int = 0
     sampling: Sampling = field(default_factory=Sampling)
     device: str = "auto"
     devices: int = 1
@@ -303,6 +305,8 @@ def _trainer(
     last = ModelCheckpoint(
         dirpath=resume, filename=Path(LAST).stem, every_n_epochs=1, enable_version_counter=False
     )
+    # an average that begins with the first step: what lies far back counts for nothing by the end
+    average = [EMAWeightAveraging(decay=1 - 1 / plan.averaged_steps)] if plan.averaged_steps else []
     return lightning.Trainer(
         accelerator="gpu" if device.type == "cuda" else "cpu",
         devices=team.size,
@@ -311,7 +315,7 @@ def _trainer(
         precision=PRECISIONS[_precision(plan, device)],
         max_epochs=plan.epochs,
         gradient_clip_val=plan.gradient_clip,
-        callbacks=[record, EarlyStopping("valid_loss", patience=plan.patience), best, last],
+        callbacks=[*average, record, EarlyStopping("valid_loss", patience=plan.patience), best, last],
         # whatever a cluster's variables say: processes are this module's to start
         plugins=[WholeFiles(), LightningEnvironment()],
         deterministic="warn",
