@@ -20,6 +20,34 @@ from gatescope.flags import (
     option,
     whole_number,
 )
+from gatescope.shared_flags import (
+    CONTIGS,
+    COUNTED_READS,
+    EXCLUDE_CONTIGS,
+    EXCLUSION_LIST,
+    FOLDS,
+    GENOME,
+    INPUT_TRACKS,
+    LAYER,
+    MAX_UNKNOWN_FRACTION,
+    MODEL,
+    OUTPUT_FILE,
+    OUTPUT_FOLDER,
+    PEAKS,
+    PEERS,
+    PIECE,
+    READ,
+    RESULTS,
+    RUNS,
+    SAMPLE,
+    SEED,
+    SETTINGS,
+    STORE,
+    THREADS,
+    TRACE,
+    UNIT,
+    WINDOW_BP,
+)
 
 
 @dataclass(frozen=True)
@@ -30,96 +58,6 @@ class Verb:
     summary: str
     options: tuple[Flag, ...]
 
-
-_GENOME = file("--genome", "FASTA, plain, gzip or bgzip, or .2bit")
-_ATAC = file(
-    "--atac",
-    "BAM, CRAM, fragments (BED3 or 10x), tagAlign, BEDPE (plain or gzip) or a bigWig of cut counts; several are "
-    "replicates whose cuts are added up",
-    nargs="+",
-)
-_PEAKS = file("--peaks", "accessible regions: narrowPeak or BED")
-_EXCLUSION_LIST = file(
-    "--exclusion-list", "regions that are not scored (BED); of several, the union", nargs="*", default=()
-)
-_INPUT_TRACKS = named_paths("--tracks", "further bigWigs as input channels")
-_FOLDS = folds(
-    'JSON, {"NAME": {"test": [contig, ...], "valid": [contig, ...]}, ...}; a number of folds by contig; or files of '
-    "one fold each, as ChromBPNet reads them"
-)
-_TN5_SHIFT = option(
-    "--tn5-shift",
-    "shift already in the ATAC file, such as +0/-0 or +4/-5; auto reads it from the data; one, or one for each file",
-    nargs="+",
-    metavar="+N/-N",
-)
-_EXCLUDE_CONTIGS = option(
-    "--exclude-contigs", "contigs to leave out", nargs="*", default=[], metavar="CONTIG"
-)
-_DUPLICATES = option(
-    "--duplicates",
-    "reads marked as duplicates and rows with the same ends; auto: the marked ones, else copies of fragments",
-    choices=("auto", "keep", "remove"),
-    default="auto",
-)
-_MIN_MAPQ = number("--min-mapq", "least mapping quality of a read (BAM, CRAM)", whole_number(0), default=30)
-_IMPROPER_PAIRS = option(
-    "--improper-pairs",
-    "paired reads that are in no proper pair (BAM, CRAM, BEDPE)",
-    choices=("remove", "keep"),
-    default="remove",
-)
-#: Which reads of which files count: `preflight`, `cuts` and `peaks` ask alike.
-_COUNTED_READS = (
-    _ATAC,
-    _GENOME,
-    _TN5_SHIFT,
-    _DUPLICATES,
-    _MIN_MAPQ,
-    _IMPROPER_PAIRS,
-    _EXCLUDE_CONTIGS,
-)
-_MAX_UNKNOWN_FRACTION = number(
-    "--max-unknown-fraction",
-    "largest share of unknown bases in a window; peaks and background windows with more are dropped",
-    float,
-    default=0.1,
-)
-_WINDOW_BP = number("--window-bp", "length of a training window in bp")
-_STORE = folder("--store", "encoded store made by `encode`")
-_MODEL = folder("--model", "folder of a trained run")
-_TRACE = folder("--trace", "folder written by `trace`")
-_SEED = number("--seed", "seed of every random choice", whole_number(0))
-_THREADS = number("--threads", "CPU threads", whole_number(1), default=1)
-_SETTINGS = mapping("--settings", "this stage's section of the configuration")
-_OUTPUT_FILE = file("--output", "file to write")
-_OUTPUT_FOLDER = folder("--output", "folder to write")
-_SAMPLE = option("--sample", "name of the sample", metavar="NAME")
-_RESULTS = folder("--results", "results folder of the sample")
-_RUNS = option("--runs", "names of the runs, such as sequence.f1.1", nargs="+", metavar="RUN")
-
-_PEERS = option(
-    "--peers",
-    "names of the runs without gates, whose scores are shown and no more",
-    nargs="*",
-    default=(),
-    metavar="RUN",
-)
-
-_READ = (
-    folder("--store", "encoded store made by `encode`", default=None),
-    file("--fasta", "any sequences instead of a store, for a network that reads DNA alone", default=None),
-)
-_CONTIGS = option("--contigs", "all, held-out, or names separated by commas", default="all")
-_UNIT = option(
-    "--unit",
-    "or a unit by name, such as fwd:12; once for each direction",
-    action="append",
-    default=[],
-    metavar="DIRECTION:UNIT",
-)
-_PIECE = option("--piece", "do this for a share of the contigs and stop, such as 2-of-8", default="1-of-1")
-_LAYER = number("--layer", "LSTM layer, from 1", default=1)
 
 LOG_HELP = "write progress here as well, and errors here instead: Snakemake shows the log of a failed job"
 
@@ -135,15 +73,15 @@ VERBS: dict[str, Verb] = {
                 default="none",
                 metavar="KIND=HEX",
             ),
-            _OUTPUT_FILE,
+            OUTPUT_FILE,
         ),
     ),
     "simulate": Verb(
         "gatescope.data.simulate",
         "make the planted genome: sequence, fragments, peaks and the truth about them",
         (
-            _OUTPUT_FOLDER,
-            _SEED,
+            OUTPUT_FOLDER,
+            SEED,
             number("--contigs", "number of contigs", default=8),
             number("--contig-bp", "length of each contig in bp", default=300_000),
         ),
@@ -152,13 +90,13 @@ VERBS: dict[str, Verb] = {
         "gatescope.data.preflight",
         "check that all inputs fit together, before anything expensive",
         (
-            *_COUNTED_READS,
-            _PEAKS,
-            _EXCLUSION_LIST,
-            _INPUT_TRACKS,
-            _FOLDS,
-            _WINDOW_BP,
-            _MAX_UNKNOWN_FRACTION,
+            *COUNTED_READS,
+            PEAKS,
+            EXCLUSION_LIST,
+            INPUT_TRACKS,
+            FOLDS,
+            WINDOW_BP,
+            MAX_UNKNOWN_FRACTION,
             option(
                 "--runs",
                 "what will be trained, to predict the cost; an object for runs alike",
@@ -166,62 +104,62 @@ VERBS: dict[str, Verb] = {
                 default=({},),
                 metavar="JSON",
             ),
-            _OUTPUT_FILE,
+            OUTPUT_FILE,
         ),
     ),
     "cuts": Verb(
         "gatescope.atac.cuts",
         "count Tn5 cuts at the centre of the duplication, 1 bp",
         (
-            *_COUNTED_READS,
+            *COUNTED_READS,
             option(
                 "--replicates",
                 "keep: write the cuts of each file by itself as well, and how the files correlate",
                 choices=("merge", "keep"),
                 default="merge",
             ),
-            _OUTPUT_FILE,
+            OUTPUT_FILE,
         ),
     ),
     "peaks": Verb(
         "gatescope.atac.peaks",
         "call accessible regions with MACS3, where no peak file is there",
         (
-            *_COUNTED_READS,
+            *COUNTED_READS,
             file("--exclusion-list", "regions that are not given to MACS3 (BED)", nargs="*", default=()),
             named_paths("--tracks", "input tracks, whose contigs are checked before MACS3 runs"),
             folds("folds, whose contigs are checked before MACS3 runs", default=None),
             number("--q-value", "largest false discovery rate of a peak", float, default=0.01),
-            _OUTPUT_FILE,
+            OUTPUT_FILE,
         ),
     ),
     "bias": Verb(
         "gatescope.atac.bias",
         "model what Tn5 likes to cut, from background alone, and say how much of the signal that explains",
         (
-            _GENOME,
+            GENOME,
             file("--cuts", "cut counts made by `cuts`"),
-            _PEAKS,
-            _EXCLUSION_LIST,
-            _FOLDS,
-            _EXCLUDE_CONTIGS,
-            _OUTPUT_FILE,
+            PEAKS,
+            EXCLUSION_LIST,
+            FOLDS,
+            EXCLUDE_CONTIGS,
+            OUTPUT_FILE,
         ),
     ),
     "encode": Verb(
         "gatescope.data.encode",
         "write what the network sees: base codes, tracks, state, regions, folds",
         (
-            _GENOME,
+            GENOME,
             file("--cuts", "cut counts made by `cuts`"),
-            _PEAKS,
-            _EXCLUSION_LIST,
-            _INPUT_TRACKS,
-            _FOLDS,
-            _EXCLUDE_CONTIGS,
-            _WINDOW_BP,
+            PEAKS,
+            EXCLUSION_LIST,
+            INPUT_TRACKS,
+            FOLDS,
+            EXCLUDE_CONTIGS,
+            WINDOW_BP,
             number("--background-ratio", "background windows per peak", float),
-            _MAX_UNKNOWN_FRACTION,
+            MAX_UNKNOWN_FRACTION,
             number(
                 "--outlier-ratio",
                 "windows with more cuts than this many times the 99th percentile of peaks: not trained on; 0 keeps all",
@@ -235,15 +173,15 @@ VERBS: dict[str, Verb] = {
                 choices=("report", "drop", "skip"),
                 default="report",
             ),
-            _SEED,
-            _PIECE,
+            SEED,
+            PIECE,
             option(
                 "--check",
                 "write nothing; look whether the store was made from these files, and is undamaged",
                 action="store_true",
                 default=False,
             ),
-            _OUTPUT_FOLDER,
+            OUTPUT_FOLDER,
             folder(
                 "--reports",
                 "folder for regions_funnel.tsv and .svg (what was dropped, and why) and near_duplicates.tsv",
@@ -264,59 +202,59 @@ VERBS: dict[str, Verb] = {
                 default=argparse.SUPPRESS,
                 metavar="BP",
             ),
-            _STORE,
+            STORE,
             option("--run", "name of the run, such as sequence.f1.1", metavar="NAME"),
             mapping("--network", "inputs, targets and size of the network"),
             mapping("--training", "epochs, batch size, learning rate, ..."),
             option("--fold", "fold to train on", metavar="NAME"),
-            _SEED,
+            SEED,
             option(
                 "--twin",
                 "random: untrained; ablated: recurrence taken out",
                 choices=("none", "random", "ablated"),
                 default="none",
             ),
-            _THREADS,
+            THREADS,
             number("--workers", "further processes that draw batches ahead", whole_number(0), default=0),
-            _OUTPUT_FOLDER,
+            OUTPUT_FOLDER,
         ),
     ),
     "evaluate": Verb(
         "gatescope.model.evaluate",
         "score a run on held-out contigs beside its baselines, and write its predictions",
         (
-            _STORE,
-            _MODEL,
+            STORE,
+            MODEL,
             folder("--ablated", "folder of the twin without recurrence", nargs="?", default=None),
             named_paths(
                 "--predictors",
                 "further predictions to score, bigWigs of the state, or NAME=cuts:PATH of the cuts expected per bp",
             ),
-            _SEED,
-            _THREADS,
-            _OUTPUT_FOLDER,
+            SEED,
+            THREADS,
+            OUTPUT_FOLDER,
         ),
     ),
     "bpnet": Verb(
         "gatescope.model.bpnet",
         "train BPNet on the same fold for so many minutes, a peer to compare with (needs `make bpnet-env`)",
         (
-            _STORE,
+            STORE,
             option("--fold", "fold to train on", metavar="NAME"),
-            _SEED,
-            _SETTINGS,
-            _THREADS,
-            _OUTPUT_FOLDER,
+            SEED,
+            SETTINGS,
+            THREADS,
+            OUTPUT_FOLDER,
         ),
     ),
     "ensemble": Verb(
         "gatescope.model.ensemble",
         "average what the seeds of one model and fold predict, and score the mean beside them",
         (
-            _STORE,
+            STORE,
             folder("--members", "folders of evaluated runs that differ in the seed alone", nargs="+"),
-            _SEED,
-            _OUTPUT_FOLDER,
+            SEED,
+            OUTPUT_FOLDER,
         ),
     ),
     "compare": Verb(
@@ -328,18 +266,18 @@ VERBS: dict[str, Verb] = {
                 "folders of evaluated runs: every combination of some models, folds and seeds",
                 nargs="+",
             ),
-            _SEED,
-            _OUTPUT_FOLDER,
+            SEED,
+            OUTPUT_FOLDER,
         ),
     ),
     "trace": Verb(
         "gatescope.trace.trace",
         "replay the gates exactly, base by base, and write them as tracks",
         (
-            *_READ,
-            _MODEL,
-            _OUTPUT_FOLDER,
-            _CONTIGS,
+            *READ,
+            MODEL,
+            OUTPUT_FOLDER,
+            CONTIGS,
             option("--tracks", "mean gate tracks, or none", choices=("mean", "none"), default="mean"),
             file(
                 "--units",
@@ -347,35 +285,35 @@ VERBS: dict[str, Verb] = {
                 nargs="?",
                 default=None,
             ),
-            _UNIT,
+            UNIT,
             file("--slices", "BED of regions of which every gate of every unit is kept (.npz)", default=None),
-            _LAYER,
-            _PIECE,
+            LAYER,
+            PIECE,
             number("--decimals", "decimals kept in the tracks, 1 to 7", whole_number(1, 7), default=3),
             option("--dtype", "precision of the replay", choices=("float32", "float64"), default="float32"),
             option("--unknown-bases", "learned, freeze or decay(HALF_LIFE_BP)", default="learned"),
-            _THREADS,
+            THREADS,
         ),
     ),
     "audit": Verb(
         "gatescope.trace.audit",
         "follow memories through the whole network: where do its forget gates alone mislead?",
         (
-            *_READ,
-            _MODEL,
-            _OUTPUT_FOLDER,
-            _CONTIGS,
-            _LAYER,
-            _SEED,
-            _THREADS,
+            *READ,
+            MODEL,
+            OUTPUT_FOLDER,
+            CONTIGS,
+            LAYER,
+            SEED,
+            THREADS,
         ),
     ),
     "locus": Verb(
         "gatescope.trace.locus",
         "draw one place through the gates: what the network remembers there, and which bases wrote it",
         (
-            _STORE,
-            _MODEL,
+            STORE,
+            MODEL,
             option(
                 "--region",
                 "contig:first-last, counted from 1, commas allowed (chrIX:52,001-53,200), or auto: the called "
@@ -384,51 +322,51 @@ VERBS: dict[str, Verb] = {
             ),
             number("--width-bp", "width of auto", default=1000),
             file("--units", "units.tsv of `boundaries`: show its selected units", default=None),
-            _UNIT,
+            UNIT,
             file("--genes", "BED of genes to draw", nargs="?", default=None),
             option("--name", "name of the files", default="locus", metavar="NAME"),
             option("--dtype", "precision of the replay", choices=("float32", "float64"), default="float32"),
             option("--unknown-bases", "learned, freeze or decay(HALF_LIFE_BP)", default="learned"),
-            _THREADS,
-            _OUTPUT_FOLDER,
+            THREADS,
+            OUTPUT_FOLDER,
         ),
     ),
     "boundaries": Verb(
         "gatescope.boundaries.boundaries",
         "test what the gates do where accessible regions begin and end",
         (
-            _STORE,
-            _TRACE,
+            STORE,
+            TRACE,
             folder("--twin", "folder written by `trace` for the untrained twin"),
-            _MODEL,
-            _SETTINGS,
-            _SEED,
-            _OUTPUT_FOLDER,
+            MODEL,
+            SETTINGS,
+            SEED,
+            OUTPUT_FOLDER,
         ),
     ),
     "verdict": Verb(
         "gatescope.boundaries.verdict",
         "say what all runs together show",
-        (file("--verdicts", "verdict.json of each run", nargs="+"), _OUTPUT_FILE),
+        (file("--verdicts", "verdict.json of each run", nargs="+"), OUTPUT_FILE),
     ),
     "design": Verb(
         "gatescope.design.carrier",
         "find sequences that hold a memory in the best-holding unit",
-        (_MODEL, _TRACE, _SETTINGS, _OUTPUT_FOLDER),
+        (MODEL, TRACE, SETTINGS, OUTPUT_FOLDER),
     ),
     "gallery": Verb(
         "gatescope.gallery.gallery",
         "check the tracer on hand-made memories with known answers, and draw what a gate does",
-        (_OUTPUT_FOLDER,),
+        (OUTPUT_FOLDER,),
     ),
     "hub": Verb(
         "gatescope.browser.hub",
         "write the UCSC track hub and the IGV session",
         (
-            _SAMPLE,
-            _RESULTS,
-            _GENOME,
-            _RUNS,
+            SAMPLE,
+            RESULTS,
+            GENOME,
+            RUNS,
             option(
                 "--ucsc-genome",
                 "UCSC assembly such as sacCer3",
@@ -442,6 +380,6 @@ VERBS: dict[str, Verb] = {
     "report": Verb(
         "gatescope.browser.report",
         "write the self-contained report",
-        (_SAMPLE, _RESULTS, _GENOME, _RUNS, _PEERS, _SETTINGS),
+        (SAMPLE, RESULTS, GENOME, RUNS, PEERS, SETTINGS),
     ),
 }
