@@ -59,7 +59,7 @@ def cases():
 
 
 class Plain(nn.Module):
-    """The network of `_network`, written as anybody would."""
+    """An `AccessibilityNetwork`, with its weights, written as anybody would."""
 
     def __init__(self, network):
         super().__init__()

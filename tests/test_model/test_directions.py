@@ -9,6 +9,7 @@ from torch import nn
 from gatescope.model import directions
 from gatescope.model.directions import read_out, run_layer, use_cores
 from gatescope.model.tied import TiedLSTM
+from hardware import needs_bfloat16
 
 N, L, C, H, K = 3, 40, 6, 5, 2
 
@@ -75,7 +76,9 @@ def test_a_readout_is_the_product_with_what_is_shown(cores, draw):
     torch.testing.assert_close(masked, lstm(inputs)[0] * shown[:, None], rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("low", [False, True], ids=["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    "low", [False, pytest.param(True, marks=needs_bfloat16)], ids=["float32", "bfloat16"]
+)
 def test_a_second_core_changes_no_bit(low, draw):
     lstm = layer("plain", torch.float32, draw)
     inputs = torch.randn(N, L, C, generator=draw, requires_grad=True)
@@ -93,6 +96,7 @@ def test_a_second_core_changes_no_bit(low, draw):
         assert all(map(torch.equal, results[0], other))
 
 
+@needs_bfloat16
 def test_autocast_reaches_the_second_thread_and_not_the_readout(draw):
     lstm = layer("plain", torch.float32, draw)
     inputs = torch.randn(N, L, C, generator=draw)

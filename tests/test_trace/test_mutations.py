@@ -19,6 +19,7 @@ from gatescope.gallery import cells as gallery_cells
 from gatescope.model.cells import LSTMCell
 from gatescope.trace import replay as tracer
 from gatescope.trace.certificate import Certificate
+from hardware import needs_bfloat16
 from mutants import failing, in_bfloat16, patch
 from oracles.lstm import run_lstm
 
@@ -213,7 +214,9 @@ def test_the_right_tracer_passes_every_check():
     assert failing(CHECKS, CHECKS) == set()
 
 
-@pytest.mark.parametrize("mutant", MUTANTS)
+@pytest.mark.parametrize(
+    "mutant", [pytest.param(each, marks=needs_bfloat16) if "autocast" in each else each for each in MUTANTS]
+)
 def test_a_wrong_tracer_is_noticed(mutant, monkeypatch):
     install, must_fail = MUTANTS[mutant]
     monkeypatch.setattr(Certificate, "checked", lambda certificate: certificate)
@@ -221,6 +224,7 @@ def test_a_wrong_tracer_is_noticed(mutant, monkeypatch):
     assert failing(CHECKS, must_fail) == must_fail
 
 
+@needs_bfloat16
 def test_autocast_left_on_is_refused(monkeypatch):
     """Torch itself will not add bfloat16 to float32: where it would, the check says so."""
     monkeypatch.setattr(tracer, "exact_arithmetic", torch.no_grad)

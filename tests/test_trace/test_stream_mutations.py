@@ -15,6 +15,7 @@ from gatescope.trace.reading import Reading, UnknownBases
 from gatescope.trace.sink import Sink
 from gatescope.trace.source import FeatureReader, HiddenStates
 from gatescope.trace.stream import ContigStream, Segments
+from hardware import needs_bfloat16
 from mutants import failing, in_bfloat16, patch, together
 from oracles.lstm import run_lstm, sigmoid
 
@@ -359,13 +360,16 @@ def test_the_right_stream_passes_every_check():
     assert failing(CHECKS, CHECKS) == set()
 
 
-@pytest.mark.parametrize("mutant", MUTANTS)
+@pytest.mark.parametrize(
+    "mutant", [pytest.param(each, marks=needs_bfloat16) if "autocast" in each else each for each in MUTANTS]
+)
 def test_a_wrong_stream_is_noticed(mutant, monkeypatch):
     install, must_fail = MUTANTS[mutant]
     install(monkeypatch)
     assert failing(CHECKS, must_fail) == must_fail
 
 
+@needs_bfloat16
 def test_autocast_left_on_is_refused(monkeypatch):
     """Torch itself will not put bfloat16 among float32: where it would, the check says so."""
     monkeypatch.setattr(stream, "exact_arithmetic", torch.no_grad)

@@ -89,11 +89,24 @@ def tell_format(path: Path | str) -> Format:
     with reading(path) as file:
         head = file.read(4)
     found = _MAGIC.get(head) or _tell_text(path)
+    if found == "BAM" and not _is_in_blocks(path):
+        raise InputError(
+            "a BAM packed by gzip, not by bgzip",
+            where=path,
+            remedy="unpack it, and run samtools view -b on what comes out",
+        )
     said = _said_by_name(path)
     if said and found not in said:
         log.warning("%s: the name says %s, the content is %s: read as that", path, said[0], found)
     log.info("%s: %s", path, found)
     return found
+
+
+def _is_in_blocks(path: Path) -> bool:
+    """Tell whether a file is bgzip's: gzip with a field BC (SAM specification, section 4.1)."""
+    with path.open("rb") as file:
+        head = file.read(14)
+    return head[:4] == b"\x1f\x8b\x08\x04" and head[12:14] == b"BC"
 
 
 def is_header(line: bytes) -> bool:

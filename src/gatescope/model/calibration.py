@@ -3,7 +3,7 @@
 A ranking can be perfect while every number in it is wrong: windows for training are drawn more often around peaks, and
 a network learns how often it saw one. Groups are of equal size, from the lowest expectation to the highest.
 
-Public names: `Calibration`, `calibrate`.
+Public names: `Calibration`, `calibrate`, `STATE_GROUPS`, `CUT_GROUPS`.
 
 References
 ----------
@@ -16,6 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gatescope.model.metrics import Bins, Estimate
+
+#: Groups in which `evaluate` compares probabilities of bases, and expected cuts of bins.
+STATE_GROUPS, CUT_GROUPS = 20, 10
 
 
 class Calibration(NamedTuple):

@@ -1,6 +1,6 @@
 """Does the network earn its keep? Paired gains over simpler predictors, and the verdict on its recurrence.
 
-Public names: `Scores`, `BIN_BP`, `LITTLE_GAIN`, `gain_over`, `gains_of_model`, `judge_recurrence`,
+Public names: `METRIC_WORDS`, `Scores`, `BIN_BP`, `LITTLE_GAIN`, `gain_over`, `gains_of_model`, `judge_recurrence`,
 `compare_in_words`, `bias_in_words`, `share_reached`, `limits_in_words`.
 """
 
@@ -21,7 +21,8 @@ LITTLE_GAIN = 0.02
 #: Metric -> estimate, by (predictor, bin_bp); within one bin size all from the same bins and draws.
 Scores = dict[tuple[str, int], dict[str, Estimate]]
 
-_NAMES = {"pearson": "r", "spearman": "Spearman's rho", "auroc": "AUROC", "auprc": "AUPRC"}
+#: What metrics are called in sentences.
+METRIC_WORDS = {"pearson": "r", "spearman": "Spearman's rho", "auroc": "AUROC", "auprc": "AUPRC"}
 
 
 def gain_over(other: str, metric: str, scores: Scores, bin_bp: int = BIN_BP) -> Estimate:
@@ -140,10 +141,10 @@ def _beside_kmer(scores: Scores, metric: str) -> str:
     """Say whether the model beats gradient boosting on k-mer counts."""
     gain = gain_over("kmer", metric, scores)
     if np.isnan(gain.value):
-        return f"could not be compared with the k-mer baseline (no {_NAMES[metric]})"
+        return f"could not be compared with the k-mer baseline (no {METRIC_WORDS[metric]})"
     ours, theirs = (scores[name, BIN_BP][metric].value for name in ("model", "kmer"))
     return (
-        f"{_verb(gain)} the k-mer baseline on held-out contigs: {_NAMES[metric]} {ours:.3f} against {theirs:.3f} "
+        f"{_verb(gain)} the k-mer baseline on held-out contigs: {METRIC_WORDS[metric]} {ours:.3f} against {theirs:.3f} "
         f"in {BIN_BP}-bp bins, a difference of {_in_words(gain, metric)}"
     )
 
@@ -161,4 +162,4 @@ def _in_words(gain: Estimate, metric: str) -> str:
     known = f"95 % interval {low:+.3f} to {high:+.3f}"
     if np.isnan(low):
         known = f"too few blocks for an interval, under {FEWEST_BLOCKS}"
-    return f"{gain.value:+.3f} in {_NAMES[metric]} ({known})"
+    return f"{gain.value:+.3f} in {METRIC_WORDS[metric]} ({known})"

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from gatescope.files import write_json, write_table
 from gatescope.model.binned import BinPrediction
+from gatescope.model.comparison import METRIC_WORDS
 from gatescope.model.metrics import (
     FEWEST_BLOCKS,
     METRICS,
@@ -37,7 +38,6 @@ POOLED, MEAN, ENSEMBLE, NONE = "(pooled)", "(mean)", "(ensemble)", "(none)"
 NOT_WORSE = 0.01
 
 _REPLICATES, _MANY_BINS, _REPLICATES_OF_MANY = 1000, 1_000_000, 200
-_NAMES = {"pearson": "r", "spearman": "Spearman's rho", "auroc": "AUROC", "auprc": "AUPRC"}
 _DECIDE = ("pearson", "auprc")
 _COMPARED = ("first", "first_seed", "second", "second_seed", "fold", "metric", "first_score", "second_score")
 _ROWS = {
@@ -285,14 +285,14 @@ def _in_words(row: Mapping[str, Any]) -> str:
     if np.isnan(row["low_90"]):
         known = f"no interval: fewer than {FEWEST_BLOCKS} blocks"
     scores = f"{row['first_score']:.3f} against {row['second_score']:.3f}"
-    return f"{_NAMES[row['metric']]} {scores}, a difference of {row['difference']:+.3f} ({known})"
+    return f"{METRIC_WORDS[row['metric']]} {scores}, a difference of {row['difference']:+.3f} ({known})"
 
 
 def _verdict(rows: Sequence[Mapping[str, Any]], second: str) -> str:
     """Name the metrics in which the lower 90 % bound does not rule out a loss that counts."""
     if any(np.isnan(row["low_90"]) for row in rows):
         return "not told apart from it: there are too few blocks"
-    worse = [_NAMES[row["metric"]] for row in rows if row["low_90"] <= -NOT_WORSE]
+    worse = [METRIC_WORDS[row["metric"]] for row in rows if row["low_90"] <= -NOT_WORSE]
     if worse:
         return f"possibly worse than {second} by {NOT_WORSE} or more in {' and '.join(worse)}"
     return f"not worse than {second} by {NOT_WORSE} or more"

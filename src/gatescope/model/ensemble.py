@@ -25,11 +25,12 @@ from gatescope.model.binned import network_in_bins
 from gatescope.model.comparison import BIN_BP, Scores
 from gatescope.model.evaluate import BLOCK_BP, REPLICATES
 from gatescope.model.held_out import HeldOut, cut_held_out
-from gatescope.model.metrics import METRICS, MISSING, Estimate, paired_difference, score_counts, score_state
+from gatescope.model.metrics import METRICS, MISSING, Estimate, paired_difference
 from gatescope.model.persist import require_store
+from gatescope.model.pooled import EVALUATE_AGAIN
 from gatescope.model.predict import ContigPrediction
 from gatescope.model.predicted_tracks import write_predicted_tracks
-from gatescope.model.resampled import difference_cells, mean_estimate
+from gatescope.model.resampled import difference_cells, mean_estimate, score_bins
 from gatescope.model.scorecard import readable, tabulate
 from gatescope.stages import STAGE_VERSIONS
 
@@ -43,7 +44,6 @@ _ENTRIES: dict[str, type] = {
 }  # fmt: skip
 #: What members have in common; the seed is what differs.
 _COMMON = ("fold", "store", "network", "training")
-_AGAIN = "evaluate the run again with this version of gatescope"
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ def _read_contig(run: _Member, data: EncodedStore, contig: str) -> ContigPredict
             raise InputError(
                 f"no value at {missing.size:,} scored bases of {contig}, the first at {missing[0]:,}",
                 where=path,
-                remedy=_AGAIN,
+                remedy=EVALUATE_AGAIN,
             )
     return ContigPrediction(values.get("cuts"), values.get("state"))
 
@@ -178,13 +178,10 @@ def _divided(total: NDArray[np.float64] | None, n: int) -> NDArray[np.float32] |
 
 def _score(name: str, predicted: Mapping[str, ContigPrediction], held_out: HeldOut) -> Scores:
     """Score a prediction as `evaluate` scores a network's."""
-    scores: Scores = {}
-    for bin_bp, bins in held_out.bins.items():
-        prediction, draws = network_in_bins(predicted, bins), held_out.draws[bin_bp]
-        scores[name, bin_bp] = score_state(bins, prediction.state, draws)
-        if prediction.counts is not None and bin_bp > 1:
-            scores[name, bin_bp] |= score_counts(bins, prediction.counts, draws)
-    return scores
+    return {
+        (name, bin_bp): score_bins(bins, network_in_bins(predicted, bins), held_out.draws[bin_bp])
+        for bin_bp, bins in held_out.bins.items()
+    }
 
 
 def _name(meta: Mapping[str, Any]) -> str:

@@ -30,16 +30,17 @@ from gatescope.model.binned import (
     track_in_bins,
     write_bins,
 )
-from gatescope.model.calibration import Calibration, calibrate
+from gatescope.model.calibration import CUT_GROUPS, STATE_GROUPS, Calibration, calibrate
 from gatescope.model.ceiling import reachable, split_cuts
 from gatescope.model.comparison import BIN_BP
 from gatescope.model.held_out import HeldOut, cut_held_out
-from gatescope.model.metrics import Bins, Estimate, draw_blocks, score_counts, score_state
+from gatescope.model.metrics import Bins, Estimate, draw_blocks
 from gatescope.model.network import AccessibilityNetwork
 from gatescope.model.persist import load_model, require_store
 from gatescope.model.predict import ContigPrediction, predict_contig
 from gatescope.model.predicted_tracks import write_predicted_tracks
 from gatescope.model.profiles import score_profiles, window_sets
+from gatescope.model.resampled import score_bins
 from gatescope.model.runtime import prepare_torch
 from gatescope.model.scorecard import RESERVED, Limits, readable, summarise, tabulate, tabulate_contigs
 from gatescope.samples import BIAS_TRACK
@@ -50,9 +51,6 @@ log = logging.getLogger(__name__)
 _CUTS = "cuts:"
 #: Blocks that are resampled, and how often.
 BLOCK_BP, REPLICATES = 20_000, 200
-#: Groups of equal size in which expectation and observation are compared.
-_STATE_GROUPS, _CUT_GROUPS = 20, 10
-
 #: An assembly of thousands of scaffolds would get a table that nobody reads.
 _MOST_CONTIGS = 100
 
@@ -135,7 +133,7 @@ def evaluate(
         bin_bp: _collect(data, bins, networks, boosting, tracks) for bin_bp, bins in held_out.bins.items()
     }
     scores = {
-        (name, bin_bp): _score(held_out.bins[bin_bp], found[name], held_out.draws[bin_bp])
+        (name, bin_bp): score_bins(held_out.bins[bin_bp], found[name], held_out.draws[bin_bp])
         for name in predictions[BIN_BP]
         for bin_bp, found in predictions.items()
         if name in found
@@ -219,14 +217,6 @@ def _collect(
     return found | {name: track_in_bins(values, bins) for name, values in tracks.items()}
 
 
-def _score(bins: Bins, prediction: BinPrediction, draws: NDArray[np.int64]) -> dict[str, Estimate]:
-    """Score the state, and the cuts where they are predicted and bins are longer than a base."""
-    scores = score_state(bins, prediction.state, draws)
-    if prediction.counts is None or bins.bin_bp == 1:
-        return scores
-    return scores | score_counts(bins, prediction.counts, draws)
-
-
 def _limits(
     data: EncodedStore, held_out: HeldOut, networks: _Networks, predictions: _Predictions, seed: int
 ) -> Limits:
@@ -274,13 +264,11 @@ def _calibrations(
     for name, predicted in networks.items():
         if predicted[one].state is not None:
             probability = predictions[1][name].state
-            found[name, "state"] = calibrate(
-                bases, probability, bases.label, held_out.draws[1], _STATE_GROUPS
-            )
+            found[name, "state"] = calibrate(bases, probability, bases.label, held_out.draws[1], STATE_GROUPS)
         log_cuts = predictions[BIN_BP][name].counts
         if log_cuts is not None:
             found[name, "cuts"] = calibrate(
-                bins, np.expm1(log_cuts), bins.cuts, held_out.draws[BIN_BP], _CUT_GROUPS
+                bins, np.expm1(log_cuts), bins.cuts, held_out.draws[BIN_BP], CUT_GROUPS
             )
     return found
 
@@ -295,7 +283,7 @@ def _score_contigs(
         bins, place = held_out.bins[BIN_BP].only(contig)
         draws = draw_blocks(bins.n_blocks, REPLICATES, np.random.default_rng(seed))
         found[contig] = {
-            name: (_score(bins, prediction.within(place), draws) if bins.label.size else {}, bins)
+            name: (score_bins(bins, prediction.within(place), draws) if bins.label.size else {}, bins)
             for name, prediction in predictions.items()
         }
     return found

@@ -3,7 +3,8 @@
 Predictors are called as their model; its twin without recurrence is ``<model>.ablated``; what does not belong to a
 model (GC content, k-mer boosting, another program's predictions) has the name that `evaluate` gave it.
 
-Public names: `Pooled`, `RunBins`, `read_run`, `pool_runs`, `average`, `NO_SEED`.
+Public names: `Pooled`, `RunBins`, `read_run`, `pool_runs`, `average`, `NO_SEED`,
+`EVALUATE_AGAIN`.
 """
 
 import logging
@@ -32,7 +33,8 @@ NO_SEED = None
 #: What `evaluate` calls the networks of a run; every other predictor is the same for all models of a fold and seed.
 _MODEL, _ABLATED = "model", "ablated"
 _OBSERVED = {"contig": "U", "start": "i", "block": "i", "cuts": "f", "label": "b"}
-_AGAIN = "evaluate the run again with this version of gatescope"
+#: Remedy for files of an evaluation that do not do.
+EVALUATE_AGAIN = "evaluate the run again with this version of gatescope"
 
 #: (predictor, seed); the seed is `NO_SEED` for what belongs to no model.
 Key = tuple[str, int | None]
@@ -111,7 +113,7 @@ def read_run(folder: Path | str) -> RunBins:
     arrays = _read_arrays(path)
     names = [name.removeprefix("state.") for name in arrays if name.startswith("state.")]
     if _MODEL not in names:
-        raise InputError(f"no array state.{_MODEL}", where=path, remedy=_AGAIN)
+        raise InputError(f"no array state.{_MODEL}", where=path, remedy=EVALUATE_AGAIN)
     predictions = {n: BinPrediction(arrays[f"state.{n}"], arrays.get(f"log_cuts.{n}")) for n in names}
     return RunBins(Run(model, fold, seed), path, {name: arrays[name] for name in _OBSERVED}, predictions)
 
@@ -123,18 +125,18 @@ def _read_arrays(path: Path) -> dict[str, NDArray]:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = dict(archive)
     except FileNotFoundError as error:
-        raise InputError("file does not exist", where=path, remedy=_AGAIN) from error
+        raise InputError("file does not exist", where=path, remedy=EVALUATE_AGAIN) from error
     except (*NOT_AN_ARRAY, zipfile.BadZipFile, zlib.error, TypeError) as error:
-        raise InputError("not an archive of arrays", where=path, remedy=_AGAIN) from error
+        raise InputError("not an archive of arrays", where=path, remedy=EVALUATE_AGAIN) from error
     for name, kind in _OBSERVED.items():
         if name not in arrays or arrays[name].dtype.kind != kind:
-            raise InputError(f"no array {name}, or of another kind", where=path, remedy=_AGAIN)
+            raise InputError(f"no array {name}, or of another kind", where=path, remedy=EVALUATE_AGAIN)
     n = arrays["start"].shape
     for name, values in arrays.items():
         if values.shape != n or len(n) != 1 or not n[0]:
-            raise InputError(f"array {name} has shape {values.shape}", where=path, remedy=_AGAIN)
+            raise InputError(f"array {name} has shape {values.shape}", where=path, remedy=EVALUATE_AGAIN)
         if name not in _OBSERVED and not (values.dtype.kind == "f" and np.isfinite(values).all()):
-            raise InputError(f"array {name} is not all finite numbers", where=path, remedy=_AGAIN)
+            raise InputError(f"array {name} is not all finite numbers", where=path, remedy=EVALUATE_AGAIN)
     return arrays
 
 
@@ -219,7 +221,7 @@ def _require_same_bins(each: RunBins, first: RunBins) -> None:
                 f"other bins than {first.run.name}: {name} differs",
                 where=each.path,
                 cause="the two were evaluated on different data",
-                remedy=_AGAIN,
+                remedy=EVALUATE_AGAIN,
             )
 
 
@@ -231,7 +233,7 @@ def _require_same_others(each: RunBins, first: RunBins) -> None:
                 f"predictor {name} is not the one of {first.run.name}",
                 where=each.path,
                 cause="the two were evaluated with different predictors or versions",
-                remedy=_AGAIN,
+                remedy=EVALUATE_AGAIN,
             )
 
 

@@ -14,7 +14,7 @@ from gatescope.resample import interval
 
 
 def score_bins(bins: Bins, prediction: BinPrediction, draws: NDArray[np.int64]) -> dict[str, Estimate]:
-    """Return the metrics that a predictor has, as `gatescope.model.metrics` defines them.
+    """Return the metrics that a predictor has, as `gatescope.model.metrics` defines them; per base, of the state alone.
 
     Where none of the blocks of `bins` is drawn, which may be those of one fold among several, a replicate is NaN.
 
@@ -27,7 +27,7 @@ def score_bins(bins: Bins, prediction: BinPrediction, draws: NDArray[np.int64]) 
     """
     drawn = draws.sum(axis=1) > 0
     scores = score_state(bins, prediction.state, draws[drawn])
-    if prediction.counts is not None:
+    if prediction.counts is not None and bins.bin_bp > 1:
         scores |= score_counts(bins, prediction.counts, draws[drawn])
     return {name: _widened(estimate, drawn) for name, estimate in scores.items()}
 

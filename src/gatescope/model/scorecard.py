@@ -13,7 +13,7 @@ import pandas as pd
 
 from gatescope.files import read_record
 from gatescope.model.baselines import FLANK_BP, KMER
-from gatescope.model.calibration import Calibration
+from gatescope.model.calibration import CUT_GROUPS, STATE_GROUPS, Calibration
 from gatescope.model.comparison import (
     BIN_BP,
     Scores,
@@ -65,8 +65,9 @@ _PROFILES = (
     "ceiling, which is half an experiment and can be passed where cuts are few."
 )
 _CALIBRATION = (
-    "state: the bases of the test contigs in 20 groups of equal size by predicted probability; observed is the share "
-    f"that is accessible. cuts: {BIN_BP}-bp bins in 10 groups by expected cuts; observed is the mean of the cuts. "
+    f"state: the bases of the test contigs in {STATE_GROUPS} groups of equal size by predicted probability; observed "
+    f"is the share that is accessible. cuts: {BIN_BP}-bp bins in {CUT_GROUPS} groups by expected cuts; observed is the "
+    "mean of the cuts. "
     "error: mean distance between expected and observed, weighted by size. ratio: all observed over all expected."
 )
 

@@ -3,6 +3,7 @@
 Public names: `train`, `Training`.
 """
 
+import copy
 import logging
 import warnings
 from contextlib import closing
@@ -214,21 +215,21 @@ def train(
         start = find_start(resume, TrainingRecord.__qualname__)
         if start.epochs:
             log.info("%s: resuming after epoch %d", run, start.epochs)
-        settings = store, config, plan, fold, run, seed, resume, start, threads, workers
+        settings = copy.deepcopy(net), store, plan, fold, run, seed, resume, start, workers
         if plan.devices == 1:
-            _fit(ALONE, *settings)
+            _fit(ALONE, device, *settings)
         else:
-            run_team(plan.devices, _fit, *settings)
+            run_team(plan.devices, _join_in, max(1, threads // plan.devices), *settings)
         rows = recorded_rows(resume / LAST, TrainingRecord.__qualname__)
-        best, last = network_weights(resume / BEST), network_weights(resume / LAST)
+        row, best, last = best_of(rows), network_weights(resume / BEST), network_weights(resume / LAST)
         _write_tables(folder, rows)
         trained = AccessibilityNetwork(config)
         trained.load_state_dict(best)
         write_gradient_reach(folder / REACH, run, {"untrained": net, "trained": trained}, windows)
-        meta = save_model(folder, config, best, last, {**meta, "best_epoch": best_of(rows)["epoch"]})
-        write_card(folder / CARD, meta, data, net.free_parameters, best_of(rows))
+        meta = save_model(folder, config, best, last, {**meta, "best_epoch": row["epoch"]})
+        write_card(folder / CARD, meta, data, net.free_parameters, row)
         discard(resume)
-    log.info("%s: best epoch %d of %d", run, best_of(rows)["epoch"], len(rows))
+    log.info("%s: best epoch %d of %d", run, row["epoch"], len(rows))
 
 
 def _untrained(config: NetworkConfig, data: EncodedStore, fold: Fold, seed: int) -> AccessibilityNetwork:
@@ -238,26 +239,31 @@ def _untrained(config: NetworkConfig, data: EncodedStore, fold: Fold, seed: int)
     return net
 
 
+def _join_in(
+    team: Team, threads: int, net: AccessibilityNetwork, store: Path | str, plan: Training, *rest: Any
+) -> None:
+    """Train as one of a team, in a process of its own."""
+    device = prepare_torch(threads, plan.device, directions=net.config.trunk == "recurrent")
+    share_statistics(net)
+    _fit(team, device, net, store, plan, *rest)
+
+
 def _fit(
     team: Team,
+    device: torch.device,
+    net: AccessibilityNetwork,
     store: Path | str,
-    config: NetworkConfig,
     plan: Training,
     fold: str,
     run: str,
     seed: int,
     resume: Path,
     start: Start,
-    threads: int,
     workers: int,
 ) -> None:
     """Train until early stopping or the last epoch, alone or as one of a team; what comes of it rests in `resume`."""
     data = EncodedStore(store)
-    net = _untrained(config, data, data.fold(fold), seed)
-    device = prepare_torch(max(1, threads // team.size), plan.device, directions=config.trunk == "recurrent")
-    if team.size > 1:
-        share_statistics(net)
-    train_batches, valid_batches = _datasets(config, data, data.fold(fold), plan, seed)
+    train_batches, valid_batches = _datasets(net.config, data, data.fold(fold), plan, seed)
     log.info("%s: %s", run, train_batches.draws.summary)
     sampler = EpochSampler(plan.batches_per_epoch)
     # Lightning fetches the first batch of a resumed epoch before it says which
