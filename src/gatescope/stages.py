@@ -15,7 +15,7 @@ STAGE_VERSIONS: dict[str, int] = {
     "encode": 5,
     "train": 7,
     "evaluate": 5,
-    "bpnet": 1,
+    "bpnet": 2,
     "ensemble": 1,
     "compare": 1,
     "trace": 4,

@@ -5,6 +5,7 @@ Public names: `train`, `Training`.
 
 import copy
 import logging
+import time
 import warnings
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
@@ -168,6 +169,7 @@ def train(
         If a setting is unknown or out of range; if the fold, a track or a setting does not fit the store; if
         the training diverges; if a worker is killed, or another training is at work in `output`.
     """
+    begun = time.process_time()
     if twin not in TWINS:
         raise InputError(f"{twin!r}; wanted one of {', '.join(TWINS)}", where="--twin")
     if twin == "ablated" and network.get("trunk") == "dilated":
@@ -229,7 +231,13 @@ def train(
         meta = save_model(folder, config, best, last, {**meta, "best_epoch": row["epoch"]})
         write_card(folder / CARD, meta, data, net.free_parameters, row)
         discard(resume)
-    log.info("%s: best epoch %d of %d", run, row["epoch"], len(rows))
+    log.info(
+        "%s: best epoch %d of %d; %.0f s of computing",
+        run,
+        row["epoch"],
+        len(rows),
+        time.process_time() - begun,
+    )
 
 
 def _untrained(config: NetworkConfig, data: EncodedStore, fold: Fold, seed: int) -> AccessibilityNetwork:
