@@ -25,7 +25,7 @@ from gatescope.data.draw import SCHEMES, Sampling
 from gatescope.data.sampler import Loader, TrainingBatches
 from gatescope.data.store import ContigArrays, EncodedStore, write_store
 from gatescope.data.windows import Windows
-from gatescope.model.loss import prediction_loss
+from gatescope.model.loss import LossWeights, prediction_loss
 from gatescope.model.network import AccessibilityNetwork
 from gatescope.model.network_config import NetworkConfig
 from gatescope.model.runtime import prepare_torch
@@ -82,7 +82,7 @@ def make_step(config):
     def step(batch):
         outputs = network(batch.one_hot, batch.tracks, torch.Generator().manual_seed(0))
         optimizer.zero_grad()
-        prediction_loss(outputs, batch, 1.0).backward()
+        prediction_loss(outputs, batch, LossWeights(1.0)).backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
         network.shrink_writes(1e-3)

@@ -25,7 +25,7 @@ from torch import nn
 
 from gatescope.config import read_section
 from gatescope.data.sampler import Batch
-from gatescope.model.loss import prediction_loss
+from gatescope.model.loss import LossWeights, prediction_loss
 from gatescope.model.network import AccessibilityNetwork, Outputs
 from gatescope.model.network_config import NetworkConfig
 from gatescope.model.runtime import prepare_torch
@@ -113,7 +113,7 @@ def time_steps(kind, network, windows, bp, steps, threads):
         dropout = torch.Generator().manual_seed(step)
         with torch.autocast("cpu", torch.bfloat16, enabled=kind == "bfloat16"):
             outputs = net(batch.one_hot, batch.tracks, dropout)
-        loss = prediction_loss(outputs, batch, 1.0)
+        loss = prediction_loss(outputs, batch, LossWeights(1.0))
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(net.parameters(), 1.0)

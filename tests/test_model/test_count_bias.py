@@ -12,6 +12,7 @@ from gatescope.data.sampler import Batch, TiledWindows
 from gatescope.data.store import ContigArrays, EncodedStore, write_store
 from gatescope.errors import InputError
 from gatescope.model.lightning_module import TrainingModule
+from gatescope.model.loss import LossWeights
 from gatescope.model.network import AccessibilityNetwork, log_bias
 from gatescope.model.network_config import NetworkConfig
 from gatescope.model.persist import load_model
@@ -47,7 +48,12 @@ def make_network(config: NetworkConfig = CONFIG) -> AccessibilityNetwork:
 def make_module(network: AccessibilityNetwork) -> TrainingModule:
     options = {"learning_rate": 0.01, "weight_decay": 0.0, "write_cost": 0.0, "planned_steps": 10}
     return TrainingModule(
-        network, run="a.f1.1", count_weight=0.7, seed=1, windows_of=lambda index: [], **options
+        network,
+        run="a.f1.1",
+        loss_weights=LossWeights(0.7, 0.3),
+        seed=1,
+        windows_of=lambda index: [],
+        **options,
     )
 
 
@@ -56,14 +62,16 @@ def first_batch(store: EncodedStore, config: NetworkConfig = CONFIG) -> Batch:
 
 
 def loss_by_hand(head: np.ndarray, rate: np.ndarray, cuts: np.ndarray, scored: np.ndarray) -> float:
-    """Poisson loss of exp(head) x rate at 1, 50 and 200 bp."""
+    """Poisson loss of exp(head) x rate at 1, 50 and 200 bp, and squared error of log counts at 50 and 200 bp."""
     expected, observed = np.exp(head) * np.where(rate > 0, rate, 1) * scored, cuts * scored
     total = 0.0
     for bin_bp in (1, 50, 200):
         n = head.shape[1] // bin_bp
         e, o = (x[:, : n * bin_bp].reshape(-1, bin_bp).sum(1) for x in (expected, observed))
-        total += np.mean(e - o * np.log(e + 1e-8)) / math.sqrt(bin_bp) / 3
-    return 0.7 * total
+        total += 0.7 * np.mean(e - o * np.log(e + 1e-8)) / math.sqrt(bin_bp) / 3
+        if bin_bp > 1:
+            total += 0.3 * np.mean((np.log1p(e) - np.log1p(o)) ** 2) / 2
+    return total
 
 
 def test_training_loss_is_the_formula(store):

@@ -11,7 +11,7 @@ from gatescope.data.store import EncodedStore
 from gatescope.errors import InputError
 from gatescope.model.checkpoints import LAST, Start, network_weights, recorded_rows
 from gatescope.model.launch import run_team
-from gatescope.model.loss import prediction_loss
+from gatescope.model.loss import LossWeights, prediction_loss
 from gatescope.model.network import Outputs
 from gatescope.model.network_config import NetworkConfig
 from gatescope.model.team import ALONE, Team, uniform
@@ -42,15 +42,15 @@ def test_the_mean_of_the_losses_is_the_loss_of_the_batch():
     state[0, :350] = 255  # so that shares of windows and of scored bases differ
     cuts = torch.from_numpy(random.poisson(0.3, (5, 400)).astype(np.float64))
     outputs = Outputs(*torch.from_numpy(random.normal(size=(2, 5, 400))))
-    batch = Batch(state, state, cuts, state)
+    batch, weights = Batch(state, state, cuts, state), LossWeights(0.1, 0.3)
     for size in (2, 3, 5):
         losses = []
         for rank in range(size):
             mine, shares = Team(rank, size).training_share(batch)
             part = Outputs(*(values[rank::size] for values in outputs))
-            losses.append(prediction_loss(part, mine, 0.1, shares))
+            losses.append(prediction_loss(part, mine, weights, shares))
         assert torch.stack(losses).mean().item() == pytest.approx(
-            prediction_loss(outputs, batch, 0.1).item(), rel=1e-12
+            prediction_loss(outputs, batch, weights).item(), rel=1e-12
         )
 
 

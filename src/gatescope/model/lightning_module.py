@@ -18,7 +18,7 @@ from torch import Tensor
 from gatescope.data.sampler import Batch
 from gatescope.data.store import NOT_SCORED
 from gatescope.errors import InputError
-from gatescope.model.loss import prediction_loss
+from gatescope.model.loss import LossWeights, prediction_loss
 from gatescope.model.network import AccessibilityNetwork, Outputs, log_bias
 from gatescope.model.team import ALONE, Masks, Team
 
@@ -41,7 +41,7 @@ class TrainingModule(lightning.LightningModule):
         weight_decay: float,
         write_cost: float,
         planned_steps: int,
-        count_weight: float,
+        loss_weights: LossWeights,
         seed: int,
         windows_of: Callable[[int], Sequence[str]],
         team: Team = ALONE,
@@ -49,7 +49,7 @@ class TrainingModule(lightning.LightningModule):
         super().__init__()
         self.network, self.run, self.seed = network, run, seed
         self.learning_rate, self.weight_decay, self.write_cost = learning_rate, weight_decay, write_cost
-        self.planned_steps, self.count_weight, self.windows_of = planned_steps, count_weight, windows_of
+        self.planned_steps, self.loss_weights, self.windows_of = planned_steps, loss_weights, windows_of
         self.team = team
         self._valid: list[tuple[Tensor, Tensor, Tensor, Outputs]] = []
         self.scores: dict[str, float] = {}
@@ -89,7 +89,7 @@ class TrainingModule(lightning.LightningModule):
         """
         mine, shares = self.team.training_share(batch)
         dropout = self.team.masks(self.seed * 1_000_003 + self.global_step, len(batch.state))
-        loss = prediction_loss(self._expect(mine, dropout), mine, self.count_weight, shares)
+        loss = prediction_loss(self._expect(mine, dropout), mine, self.loss_weights, shares)
         of_all = self.team.mean(loss)  # so that all processes stop together
         if not torch.isfinite(of_all):
             windows = self.windows_of(self.global_step)  # batches are numbered through, one a step
@@ -114,7 +114,7 @@ class TrainingModule(lightning.LightningModule):
         """Keep the predictions: the scores are over all windows, not means of batches."""
         mine = self._expect(self.team.share(batch))
         outputs = Outputs(*(self.team.gather(values, len(batch.state)) for values in mine))
-        loss = prediction_loss(outputs, batch, self.count_weight)
+        loss = prediction_loss(outputs, batch, self.loss_weights)
         self._valid.append((loss * len(batch.state), batch.cuts, batch.state, outputs))
 
     def on_validation_epoch_end(self) -> None:

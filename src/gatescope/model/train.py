@@ -41,6 +41,7 @@ from gatescope.model.checkpoints import (
 from gatescope.model.gradient_reach import write_gradient_reach
 from gatescope.model.launch import run_team
 from gatescope.model.lightning_module import TrainingModule, TrainingRecord, best_of
+from gatescope.model.loss import LossWeights
 from gatescope.model.network import AccessibilityNetwork
 from gatescope.model.network_config import NetworkConfig
 from gatescope.model.persist import save_model
@@ -69,6 +70,7 @@ _SMALLEST = {
     "averaged_steps": 0,
     "weight_decay": 0,
     "write_cost": 0,
+    "log_count_weight": 0,
 }
 _ABOVE_ZERO = ("learning_rate", "gradient_clip", "count_weight")
 
@@ -85,6 +87,7 @@ class Training:
     write_cost: float = 1.0
     gradient_clip: float = 1.0
     count_weight: float = 0.1
+    log_count_weight: float = 0.0
     patience: int = 5
     averaged_steps: int = 0
     sampling: Sampling = field(default_factory=Sampling)
@@ -283,7 +286,7 @@ def _fit(
         weight_decay=plan.weight_decay,
         write_cost=plan.write_cost,
         planned_steps=plan.planned_batches,
-        count_weight=plan.count_weight,
+        loss_weights=LossWeights(plan.count_weight, plan.log_count_weight),
         seed=seed,
         windows_of=train_batches.windows_of,
         team=team,
