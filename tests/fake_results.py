@@ -443,10 +443,30 @@ def _write_units(folder: Path, growth: float) -> None:
 
 def _write_boundaries(folder: Path, run: str) -> None:
     folder.mkdir(parents=True)
+    twin = {"twin": "untrained", "difference": -4.0, "low": -4.3, "high": -3.8}
+    pseudo = {"n": 4, "r": 0.07, "difference": -4.2, "low": -4.5, "high": -3.9}
     evidence = {
-        "verdict": "supported",
-        "reason": "deep, beyond chance and absent from the untrained network",
-        "drop_valid": 0.52,
+        "hypothesis": "supported",
+        "mode": "reset",
+        "reason": "deep, beyond chance, twins and composition, and by forgetting",
+        "is_eligible": True,
+        "half_life_bp": 61.0,
+        "r_valid": -4.2,
+        "r": -4.13,
+        "r_low": -4.41,
+        "r_high": -3.85,
+        "r_low_95": -4.5,
+        "r_high_95": -3.8,
+        "kept_near": 0.032,
+        "kept_flank": 0.57,
+        "null_r_low": -0.31,
+        "null_r_high": 0.29,
+        "z": -27.0,
+        "p": 0.001,
+        "p_fwer": 0.001,
+        "n_tests": 128,
+        "dip_test": -0.2,
+        "cohens_d": -3.1,
         "drop_test": 0.51,
         "offset": 2,
         "lowest_offset": 2,
@@ -454,18 +474,18 @@ def _write_boundaries(folder: Path, run: str) -> None:
         "forget_min": 0.44,
         "forget_min_low": 0.40,
         "forget_min_high": 0.48,
-        "null_drop_high": 0.03,
-        "p": 0.001,
-        "p_fwer": 0.001,
-        "twin_drop": 0.004,
-        "twin_largest_drop": 0.01,
+        "twins": [twin | {"unit": 3, "is_same_index": True, "r": -0.11}],
+        "pseudo": pseudo | {"gc_step": 0.02, "real_gc_step": 0.02},
+        "jitter": [{"distance_bp": bp, "n": 4, "r": -100 / bp} for bp in (25, 100, 500)],
+        "modes": None,
         "n_boundaries": 4,
         "n_boundaries_valid": 4,
-        "n_units": 64,
+        "n_blocks": 1,
     }
     verdict = {
         "run": run,
-        "verdict": "supported",
+        "hypothesis": "supported",
+        "mode": "reset",
         "provisional": True,
         "sentence": f"Supported (provisional): {run} lets go of its memory where it reads into a region.",
         "input_mode": "sequence",
@@ -501,11 +521,18 @@ def _profile_svg() -> bytes:
 
 def _write_verdict(results: Path, runs: tuple[str, ...]) -> None:
     each = [
-        {"run": run, "input_mode": "sequence", "verdict": "supported", "sentence": "Supported (provisional)."}
+        {
+            "run": run,
+            "input_mode": "sequence",
+            "hypothesis": "supported",
+            "mode": "reset",
+            "sentence": "Supported (provisional).",
+        }
         for run in runs
     ]
     sentence = f"Supported (provisional): a forget gate falls, in {len(runs)} of {len(runs)} runs."
-    content = {"verdict": "supported", "provisional": True, "sentence": sentence, "runs": each}
+    content = {"hypothesis": "supported", "mode": "reset", "provisional": True}
+    content |= {"sentence": sentence, "runs": each}
     (results / "boundaries" / "verdict.json").write_text(json.dumps(content))
 
 

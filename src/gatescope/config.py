@@ -2,7 +2,7 @@
 
 Public names: `Run`, `explain`, `refuse_endless`, `plan_runs`, `name_ensembles`, `has_gates`, `needs_bias`,
 `size_runs`, `network_settings`, `training_settings`, `check_folds`, `genes_file`, `check_boundaries`,
-`check_lengths`, `read_section`, `check_values`.
+`check_verdict_rule`, `check_lengths`, `read_section`, `check_values`.
 
 `workflow/rules/common.smk` reads this at parse time, possibly with a Python that has nothing but
 Snakemake: standard library only.
@@ -271,10 +271,23 @@ def genes_file(config: Mapping[str, Any]) -> str:
 def check_boundaries(settings: Mapping[str, Any]) -> None:
     """Raise `InputError` if values of the section `boundaries` contradict each other."""
     check_lengths(settings["dip_bp"], settings["flank_bp"], settings["profile_bp"])
-    small, least = settings["small_drop"], settings["min_drop"]
-    if small > least:
+    names = ("reset_below", "dip_below", "equivalence", "interval_level")
+    check_verdict_rule(*(settings[name] for name in names))
+
+
+def check_verdict_rule(
+    reset_below: float, dip_below: float, equivalence: float, interval_level: float
+) -> None:
+    """Raise `InputError` if thresholds of the verdict contradict each other."""
+    if not reset_below <= dip_below <= -equivalence < 0:
         raise InputError(
-            f"small_drop {small}, min_drop {least}; wanted small_drop <= min_drop", where="config: boundaries"
+            f"reset_below {reset_below}, dip_below {dip_below}, equivalence {equivalence}; "
+            "wanted reset_below <= dip_below <= -equivalence < 0",
+            where="config: boundaries",
+        )
+    if not 0 < interval_level < 1:
+        raise InputError(
+            f"interval_level {interval_level}; wanted between 0 and 1", where="config: boundaries"
         )
 
 

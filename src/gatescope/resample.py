@@ -1,12 +1,12 @@
 """How far could chance alone go? Random shifts, p-values with a family-wise correction, bootstrap intervals.
 
-Public names: `draw_shifts`, `tail_p`, `standardise`, `max_p`, `bootstrap_means`, `interval`.
+Public names: `draw_shifts`, `tail_p`, `standardise`, `two_sided_p`, `max_p`, `label_blocks`, `bootstrap_means`,
+`interval`.
 
-Conventions: replicates are the first axis; "extreme" means *large* (negate a statistic whose small values
-are extreme); every random choice comes from an explicit `numpy.random.Generator`.
+Conventions: replicates are the first axis; every random choice comes from an explicit `numpy.random.Generator`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,11 +70,23 @@ def standardise(
     return scores[0], scores[1:]
 
 
-def max_p(observed: NDArray[np.float64], null: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return single-step p-values that control the family-wise error over K statistics.
+def two_sided_p(observed: NDArray[np.float64], null: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the p-values of K statistics, each for itself: how often a replicate's |z| reaches the observed one.
 
-    Each standardised statistic is compared with the largest of all K within each replicate; the replicates
-    must be joint (the same shift for all K), which keeps the correlation between units.
+    Parameters
+    ----------
+    observed : float64, shape (K,)
+    null : float64, shape (m, K)
+    """
+    scores, null_scores = standardise(observed, null)
+    return tail_p(np.abs(scores), np.abs(null_scores))
+
+
+def max_p(observed: NDArray[np.float64], null: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return single-step two-sided p-values that control the family-wise error over K statistics.
+
+    The |z| of each statistic (`standardise`) is compared with the largest |z| of all K within each replicate; the
+    replicates must be joint (the same shift for all K), which keeps the correlation between units.
 
     Parameters
     ----------
@@ -86,27 +98,54 @@ def max_p(observed: NDArray[np.float64], null: NDArray[np.float64]) -> NDArray[n
     Westfall & Young 1993, single-step maxT.
     """
     scores, null_scores = standardise(observed, null)
-    return tail_p(scores, null_scores.max(1)[:, None])
+    return tail_p(np.abs(scores), np.abs(null_scores).max(1)[:, None])
+
+
+def label_blocks(positions: Mapping[str, NDArray[np.int64]], block_bp: int) -> NDArray[np.int64]:
+    """Return which block of its contig each position lies in, numbered over all contigs from 0, none left out.
+
+    Parameters
+    ----------
+    positions : mapping of str to int64, shape (n,)
+        Positions in bp by contig; at least one in all.
+    block_bp : int
+        Length of a block.
+    """
+    labels = [
+        np.stack([np.full(len(at), number), at // block_bp]) for number, at in enumerate(positions.values())
+    ]
+    return np.unique(np.concatenate(labels, axis=1), axis=1, return_inverse=True)[1].reshape(-1)
 
 
 def bootstrap_means(
-    values: NDArray[np.floating], replicates: int, rng: np.random.Generator
+    values: NDArray[np.floating],
+    replicates: int,
+    rng: np.random.Generator,
+    blocks: NDArray[np.int64] | None = None,
 ) -> NDArray[np.float64]:
-    """Return the mean of `values` over units drawn with replacement, `replicates` times.
+    """Return the mean of `values` over blocks drawn with replacement, `replicates` times.
+
+    A replicate is the mean of all values in its blocks, so that a block counts as much as it holds.
 
     Parameters
     ----------
     values : float, shape (n, ...)
-        One row per independent unit: a region or a block, never a base.
+        One row per boundary or region, never per base.
+    blocks : int64, shape (n,), optional
+        Block of each row (`label_blocks`). Without: each row is one.
 
     Returns
     -------
     means : float64, shape (replicates, ...)
     """
-    n = len(values)
-    # how often each unit is drawn decides the mean; this costs one matrix product, not m gathers
-    weights = rng.multinomial(n, np.full(n, 1 / n), size=replicates) / n
-    return np.tensordot(weights, np.asarray(values, np.float64), axes=1)
+    labels = np.arange(len(values)) if blocks is None else blocks
+    counts = np.bincount(labels)
+    sums = np.zeros((len(counts), *values.shape[1:]))
+    np.add.at(sums, labels, values)
+    # how often each block is drawn decides the mean; this costs one matrix product, not m gathers
+    weights = rng.multinomial(len(counts), np.full(len(counts), 1 / len(counts)), size=replicates)
+    drawn = (weights @ counts).reshape(-1, *[1] * (values.ndim - 1))
+    return np.tensordot(weights.astype(np.float64), sums, axes=1) / drawn
 
 
 def interval(replicates: NDArray[np.float64], level: float = 0.95) -> NDArray[np.float64]:

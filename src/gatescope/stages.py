@@ -21,9 +21,9 @@ STAGE_VERSIONS: dict[str, int] = {
     "trace": 4,
     "audit": 1,
     "locus": 1,
-    "boundaries": 3,
-    "verdict": 1,
+    "boundaries": 4,
+    "verdict": 2,
     "design": 1,
     "hub": 3,
-    "report": 9,
+    "report": 10,
 }

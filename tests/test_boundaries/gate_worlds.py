@@ -10,8 +10,8 @@ import pandas as pd
 from gatescope.data.store import ContigArrays, EncodedStore, write_store
 
 DIRECTIONS, CROSSINGS = ("fwd", "rev"), ("entry", "exit")
-HIGH, LOW = 3.0, -3.0  # logits: sigmoid = 0.953 and 0.047
-SHA256 = {"trace": "ab" * 32, "twin": "cd" * 32}
+HIGH, LOW = 4.0, -3.0  # logits: sigmoid = 0.982 (half-life 38 bp) and 0.047
+SHA256 = {"trace": "ab" * 32, "twin": "cd" * 32, "shuffled": "ef" * 32}
 
 
 class ArrayUnits:
@@ -83,11 +83,15 @@ class World:
     fold: dict
     inputs: tuple = ("sequence",)
     lookahead_bp: int = 7
+    shuffled: dict | None = None  # the twin trained on rotated targets
+    codes: dict | None = None  # base codes by contig; otherwise all A
+    states: dict | None = None  # otherwise all scored
 
     def write(self):
-        """Write store, model, trace and twin."""
-        _write_store(self.folder / "store", self.lengths, self.regions)
-        for name, arrays in (("trace", self.units), ("twin", self.twin)):
+        """Write store, model, trace and twins."""
+        _write_store(self.folder / "store", self.lengths, self.regions, self.codes or {}, self.states or {})
+        traces = {"trace": self.units, "twin": self.twin}
+        for name, arrays in (traces | ({"shuffled": self.shuffled} if self.shuffled else {})).items():
             folder = self.folder / name / "units"
             folder.mkdir(parents=True, exist_ok=True)
             for contig, array in arrays.items():
@@ -112,11 +116,12 @@ class World:
         return {**names, "output": self.folder / "boundaries"}
 
 
-def _write_store(path, lengths, regions):
+def _write_store(path, lengths, regions, codes, states):
     contigs = []
     for contig, length in lengths.items():
-        empty = np.zeros(length, np.uint8)
-        contigs.append((contig, ContigArrays(empty, empty, {"cuts": np.zeros(length, np.float32)})))
+        empty, cuts = np.zeros(length, np.uint8), np.zeros(length, np.float32)
+        arrays = ContigArrays(codes.get(contig, empty), states.get(contig, empty), {"cuts": cuts})
+        contigs.append((contig, arrays))
     table = regions.assign(summit=regions["start"], kind="peak", gc=0.4)
     # a background window must never count as a region
     background = table.head(3).assign(start=700, end=900, kind="background")
@@ -124,10 +129,12 @@ def _write_store(path, lengths, regions):
     write_store(path, contigs, pd.concat([table, background]), meta)
 
 
-def make_world(folder, seed=0, n_units=3):
+LENGTHS = {"train1": 3000, "valid1": 24_000, "test1": 24_000, "test2": 20_011}
+
+
+def make_world(folder, seed=0, n_units=3, lengths=LENGTHS):
     """Make a run whose unit 1 (fwd) and unit 2 (rev) fall 4 and 6 bp beyond the entry; its twin does not."""
     rng = np.random.default_rng(seed)
-    lengths = {"train1": 3000, "valid1": 24_000, "test1": 24_000, "test2": 20_011}
     regions = draw_regions(lengths, rng)
     held_out = [contig for contig in lengths if contig != "train1"]
     units, twin = (
@@ -138,3 +145,34 @@ def make_world(folder, seed=0, n_units=3):
     plant(units, known, "rev", "entry", 2, 6)
     fold = {"name": "f1", "test": ["test1", "test2"], "valid": ["valid1"]}
     return World(folder, lengths, regions, units, twin, fold).write()
+
+
+def draw_codes(lengths, regions, rng, inside=0.9, outside=0.3):
+    """Draw bases by contig; the GC share is another inside regions than outside."""
+    codes = {}
+    for contig, length in lengths.items():
+        share = np.full(length, outside)
+        for region in regions[regions["chrom"] == contig].itertuples():
+            share[region.start : region.end] = inside
+        is_gc = rng.random(length) < share
+        codes[contig] = np.where(is_gc, rng.integers(1, 3, length), 3 * rng.integers(0, 2, length)).astype(
+            np.uint8
+        )
+    return codes
+
+
+def make_gc_follower(folder, seed=0):
+    """Make a run whose units fall at every step into GC-rich sequence; only half of these begin a region."""
+    world = make_world(folder, seed, lengths=LENGTHS | {"test1": 120_000})
+    rng = np.random.default_rng(seed + 1)
+    rich = draw_regions(world.lengths, rng, mean_gap_bp=500, mean_width_bp=600)
+    world.regions = rich.iloc[::2].reset_index(drop=True)
+    world.codes = draw_codes(world.lengths, rich, rng, inside=0.95, outside=0.1)
+    for contig, array in world.units.items():
+        array[:] = HIGH + noise(array.shape, rng)
+        twin = world.twin[contig]
+        twin[:] = HIGH + noise(twin.shape, rng)
+    known = rich[rich["chrom"] != "train1"]
+    plant(world.units, known, "fwd", "entry", 1, 4)
+    plant(world.units, known, "rev", "entry", 2, 6)
+    return world.write()

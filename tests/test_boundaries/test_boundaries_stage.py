@@ -1,15 +1,20 @@
 """The stage from folders to folder: choice of units, tables, verdict, figure, bytes, refusals."""
 
+import functools
 import json
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from gate_worlds import HIGH, base_at, make_world, plant
+from gate_worlds import HIGH, LENGTHS, LOW, base_at, draw_codes, make_gc_follower, make_world, noise, plant
+from scipy.special import expit
 
+from gatescope.boundaries import boundaries as stage
 from gatescope.boundaries.boundaries import boundaries
+from gatescope.boundaries.evidence import direction_evidence
 from gatescope.boundaries.measure import read_settings
+from gatescope.boundaries.rule import ModeEvidence
 from gatescope.errors import InputError
 from gatescope.genome.sequence import one_hot
 from gatescope.model.network import AccessibilityNetwork
@@ -23,6 +28,7 @@ SETTINGS = {
     "shifts": 99,
     "bootstraps": 200,
     "min_boundaries": 10,
+    "min_blocks": 3,
 }
 
 
@@ -35,30 +41,56 @@ def run(world, **changes):
     return profile, units, json.loads((folder / "verdict.json").read_text())
 
 
+@pytest.fixture
+def erasing(monkeypatch):
+    """Say of every chosen unit that it erases: the part of the evidence that needs cell states."""
+    erases = ModeEvidence(erase=0.9, overwrite=0.05, gain_only=0.0, none=0.05, median_forget_share=0.8)
+    known = functools.partial(direction_evidence, modes=erases)
+    monkeypatch.setattr(stage, "direction_evidence", lambda *given: known(*given[:5]))
+
+
 def selected(units):
     return dict(units[units["selected"]].groupby("direction")["unit"].first())
 
 
-def test_planted_resets_are_found_chosen_and_supported(tmp_path):
+def test_planted_resets_are_found_chosen_and_supported(tmp_path, erasing):
     world = make_world(tmp_path)
     profile, units, content = run(world)
     assert selected(units) == {"fwd": 1, "rev": 2}
-    assert content["verdict"] == "supported"
+    assert (content["hypothesis"], content["mode"], content["provisional"]) == ("supported", "reset", True)
     assert content["shape"] == {name: SETTINGS[name] for name in ("profile_bp", "flank_bp", "dip_bp")}
+    # one base of f = 0.047 among bases of f = 0.982
+    r = np.log2(expit(LOW)) - np.log2(expit(HIGH))
     for direction, offset in (("fwd", 4), ("rev", 6)):
         evidence = content["directions"][direction]
         assert (evidence["offset"], evidence["lowest_offset"]) == (offset, offset)
-        assert evidence["drop_test"] == pytest.approx(0.95 - 0.05, abs=0.02)
-        assert evidence["p_fwer"] == 0.01
-        assert evidence["twin_largest_drop"] < 0.05
-        assert evidence["n_units"] == 6
-    # the regions of the test contigs, less those too near an end
+        assert evidence["drop_test"] == pytest.approx(0.98 - 0.05, abs=0.02)
+        assert evidence["r"] == pytest.approx(r, abs=0.1)
+        assert evidence["r_low_95"] < evidence["r_low"] < evidence["r"] < evidence["r_high"]
+        assert evidence["kept_near"] / evidence["kept_flank"] == pytest.approx(2 ** evidence["r"], rel=1e-4)
+        assert evidence["half_life_bp"] == pytest.approx(np.log(0.5) / np.log(expit(HIGH)), rel=0.1)
+        assert (evidence["p_fwer"], evidence["n_tests"]) == (0.01, 12)
+        assert evidence["cohens_d"] < -1 and evidence["dip_test"] < 0
+        assert next(twin["twin"] for twin in evidence["twins"]) == "untrained"
+        assert all(abs(twin["r"]) < 0.2 and twin["high"] < -4 for twin in evidence["twins"])
+        assert abs(evidence["pseudo"]["r"]) < 0.2 and evidence["pseudo"]["high"] < -4
+        # moved by 25 bp to one side the fall leaves the near window, to the other side it stays
+        jitter = {each["distance_bp"]: each["r"] for each in evidence["jitter"]}
+        assert r / 2 - 1 < jitter[25] < r / 2 + 1 and abs(jitter[500]) < 0.7
+    # the regions of the test contigs, less those too near an end or too close to others
     n_test = world.regions["chrom"].isin(["test1", "test2"]).sum()
     n_used = content["directions"]["fwd"]["n_boundaries"]
-    assert n_test - 4 <= n_used <= n_test
+    assert 0.9 * n_test <= n_used <= n_test
     mean = profile[(profile["unit"] == "mean")].groupby(["direction", "crossing", "offset"])["forget"].first()
     each = profile[profile["unit"] != "mean"].groupby(["direction", "crossing", "offset"])["forget"].mean()
     np.testing.assert_allclose(mean, each, rtol=1e-5)
+
+
+def test_without_the_forget_share_no_reset_is_claimed(tmp_path):
+    _, _, content = run(make_world(tmp_path))
+    assert (content["hypothesis"], content["mode"]) == ("inconclusive", "none")
+    for evidence in content["directions"].values():
+        assert evidence["reason"] == "as deep as a reset, but the forget share is not known"
 
 
 def test_tables_hold_every_unit_direction_crossing_and_offset(tmp_path):
@@ -71,16 +103,14 @@ def test_tables_hold_every_unit_direction_crossing_and_offset(tmp_path):
     assert not units.isna().any().any()
     assert (units["p_fwer"] >= units["p"] - 1e-9).all()
     fell = units[units["selected"] & (units["crossing"] == "entry")]
-    assert (fell["dip_test"] < 0).all()
-    assert (fell["dip_logit_test"] < 0).all()
-    assert (fell[["p", "p_fwer", "p_dip", "p_dip_fwer"]] == 0.01).all(axis=None)
+    assert (fell["dip_test"] < 0).all() and (fell["cohens_d"] < 0).all()
+    assert (fell[["p", "p_fwer"]] == 0.01).all(axis=None) and (fell["q"] <= 0.06).all()
     assert (
         (fell["forget_min_low"] <= fell["forget_min"]) & (fell["forget_min"] <= fell["forget_min_high"])
     ).all()
-    # ln f goes from about -0.05 to -3.05: the half-life is cut to 1/62
-    assert fell["log2_half_life_ratio"].between(-6.2, -5.7).all()
+    assert (units["null_r_low"] < units["null_r_high"]).all()
     inside = profile[(profile["null_low"] <= profile["forget"]) & (profile["forget"] <= profile["null_high"])]
-    assert 0.9 < len(inside) / len(profile) < 1
+    assert 0.85 < len(inside) / len(profile) < 1
 
 
 def test_units_are_chosen_without_a_look_at_the_test_contigs(tmp_path):
@@ -88,35 +118,62 @@ def test_units_are_chosen_without_a_look_at_the_test_contigs(tmp_path):
     _, before, _ = run(world)
     rng = np.random.default_rng(11)
     for contig in ("test1", "test2"):
-        world.units[contig] = HIGH + rng.standard_normal(world.units[contig].shape)
+        world.units[contig] = HIGH + noise(world.units[contig].shape, rng)
     known = world.regions[world.regions["chrom"].isin(["test1", "test2"])]
     plant(world.units, known, "fwd", "entry", 0, 2)  # the test contigs now favour another unit
     _, after, content = run(world.write())
     assert selected(after) == selected(before)
-    columns = ["direction", "crossing", "unit", "drop_valid"]
+    columns = ["direction", "crossing", "unit", "r_valid"]
     pd.testing.assert_frame_equal(after[columns], before[columns])
-    assert content["verdict"] == "not supported"
+    assert (content["hypothesis"], content["mode"]) == ("not supported", "none")
 
 
-def test_what_the_twin_does_as_well_is_not_supported(tmp_path):
+def test_what_a_twin_does_as_well_stays_open(tmp_path, erasing):
     world = make_world(tmp_path)
-    world.twin = world.units
+    world.shuffled = world.units
+    world.write()
+    _, _, content = run(world, shuffled=tmp_path / "shuffled", settings={**SETTINGS, "controls": "full"})
+    assert (content["hypothesis"], content["provisional"]) == ("inconclusive", False)
+    assert content["directions"]["fwd"]["reason"] == "the shuffled network is not clearly less"
+    assert {twin["twin"] for twin in content["directions"]["fwd"]["twins"]} == {"untrained", "shuffled"}
+
+
+def test_full_controls_need_the_trained_twin(tmp_path):
+    with pytest.raises(InputError, match=r"--shuffled.*sequence\.f1\.1\.shuffled"):
+        run(make_world(tmp_path), settings={**SETTINGS, "controls": "full"})
+
+
+def test_summaries_of_other_controls_are_repeated(tmp_path):
+    (tmp_path / "clamp.json").write_text('{"moved": 0.25}')
+    _, _, content = run(make_world(tmp_path), clamp=tmp_path / "clamp.json")
+    assert content["controls"] == {"scope": "quick", "clamp": {"moved": 0.25}}
+
+
+def test_a_gate_that_follows_gc_content_is_composition_only(tmp_path, erasing):
+    _, units, content = run(make_gc_follower(tmp_path))
+    assert selected(units) == {"fwd": 1, "rev": 2}
+    assert (content["hypothesis"], content["mode"]) == ("not supported", "composition only")
+    for evidence in content["directions"].values():
+        assert evidence["r"] < -3.3 and evidence["p_fwer"] == 0.01
+        pseudo = evidence["pseudo"]
+        assert pseudo["gc_step"] == pytest.approx(pseudo["real_gc_step"], abs=0.02)
+        assert abs(pseudo["real_gc_step"]) > 0.4
+
+
+def test_masked_bases_are_no_boundaries_and_no_flanks(tmp_path, erasing):
+    """The gates of masked bases are wild, and change nothing but the number of boundaries."""
+    world = make_world(tmp_path)
+    _, _, before = run(world)
+    region = world.regions[world.regions["chrom"] == "test1"].iloc[5]
+    masked = slice(region.start - 10, region.start + 40)
+    world.states = {"test1": np.zeros(world.lengths["test1"], np.uint8)}
+    world.states["test1"][masked] = 255
+    world.units["test1"][:, :, masked] = -30
     _, _, content = run(world.write())
-    assert content["verdict"] == "not supported"
-    assert "untrained network falls as far" in content["directions"]["fwd"]["reason"]
-
-
-def draw_codes(world, rng):
-    """Draw bases of the held-out contigs: 90 % G and C in regions, 30 % elsewhere."""
-    codes = {}
-    for contig in world.units:
-        share = np.full(world.lengths[contig], 0.3)
-        for region in world.regions[world.regions["chrom"] == contig].itertuples():
-            share[region.start : region.end] = 0.9
-        is_gc = rng.random(share.size) < share
-        letters = np.where(is_gc, rng.integers(1, 3, share.size), 3 * rng.integers(0, 2, share.size))
-        codes[contig] = letters.astype(np.uint8)
-    return codes
+    for name in ("fwd", "rev"):
+        one, two = (each["directions"][name] for each in (before, content))
+        assert two["r"] == pytest.approx(one["r"], abs=0.05)
+    assert content["directions"]["fwd"]["n_boundaries"] == before["directions"]["fwd"]["n_boundaries"] - 1
 
 
 def untrained_gates(codes, seed):
@@ -129,14 +186,15 @@ def untrained_gates(codes, seed):
     return {contig: traced.forget_logit[0].numpy() for contig, traced in traces.items()}
 
 
-def test_an_untrained_net_is_never_supported(tmp_path):
+def test_an_untrained_net_is_never_supported(tmp_path, erasing):
     """Its gates follow the composition of the sequence: significant at boundaries, and next to nothing."""
-    world = make_world(tmp_path)
-    codes, p = draw_codes(world, np.random.default_rng(0)), []
-    for seed in range(3):
+    world = make_world(tmp_path, lengths=LENGTHS | {"test1": 60_000})
+    held_out = {contig: world.lengths[contig] for contig in world.units}
+    codes, p = draw_codes(held_out, world.regions, np.random.default_rng(0)), []
+    for seed in range(2):
         world.units, world.twin = untrained_gates(codes, seed), untrained_gates(codes, seed + 100)
         _, _, content = run(world.write())
-        assert content["verdict"] != "supported"
+        assert content["hypothesis"] != "supported"
         p += [evidence["p_fwer"] for evidence in content["directions"].values()]
     assert min(p) <= 0.05
 
@@ -151,10 +209,10 @@ def test_a_fall_at_the_exit_is_no_entry(tmp_path):
                 world.units[region.chrom][direction, unit, at] = HIGH
     plant(world.units, known, "fwd", "exit", 0, 5)
     _, units, content = run(world.write())
-    assert content["verdict"] == "not supported"
+    assert content["hypothesis"] == "not supported"
     row = units.query("direction == 'fwd' and crossing == 'exit' and unit == 0").iloc[0]
     assert (row["drop_offset"], row["p_fwer"]) == (5, 0.01)
-    assert row["drop_test"] > 0.8
+    assert row["drop_test"] > 0.8 and row["r"] < -4
 
 
 def test_same_inputs_and_seed_give_the_same_bytes(tmp_path):
@@ -171,8 +229,8 @@ def test_another_seed_moves_the_null_but_not_the_effect(tmp_path):
     world = make_world(tmp_path)
     _, one, _ = run(world, output=tmp_path / "one")
     _, two, _ = run(world, output=tmp_path / "two", seed=2)
-    np.testing.assert_array_equal(one["drop_test"], two["drop_test"])
-    assert (one["null_drop_mean"] != two["null_drop_mean"]).any()
+    np.testing.assert_array_equal(one["r"], two["r"])
+    assert (one["null_r_mean"] != two["null_r_mean"]).any()
 
 
 def test_the_figure_says_what_it_shows(tmp_path):
@@ -194,7 +252,8 @@ def test_the_figure_says_what_it_shows(tmp_path):
         ({"shifts": 0}, "at least 1"),
         ({"dip_bp": 300}, "0 < dip_bp < flank_bp"),
         ({"dip_bp": "x"}, "config: boundaries: dip_bp: 'x'; wanted a whole number"),
-        ({"min_drop": None}, "config: boundaries: min_drop: None; wanted a number"),
+        ({"reset_below": None}, "config: boundaries: reset_below: None; wanted a number"),
+        ({"controls": "some"}, "controls 'some'; wanted quick or full"),
         ({"shifts": 9.5}, "config: boundaries: shifts: 9.5; wanted a whole number"),
     ],
 )

@@ -170,6 +170,11 @@ def test_numbers_of_other_files(page):
         "84.0%",
         "3.1e-07",
         "0.44 (0.40 to 0.48)",
+        "Supported (reset) provisional",
+        "-4.13 (-4.41 to -3.85)",
+        "-0.11 (untrained, unit 3)",
+        "0.07 (4 places)",
+        "-4.00 (25 bp); -1.00 (100 bp); -0.20 (500 bp)",
     ):
         assert words in page.text, words
 
@@ -180,10 +185,10 @@ def test_words_about_edges_say_no_more_than_was_measured(own_fake):
     path.write_text(json.dumps(content))
     text = Page(write(own_fake)).text
     for words in (
-        "falls more than chance gives; how far it falls decides whether memory is erased",
+        "falls more than chance gives; how much memory is kept over the fall, in the table below, decides",
         "mean over the bases read 21 to 300 before it, counting from 1",
         "minimum over the first 20 bases read beyond it",
-        "its most falling unit of the same direction",
+        "the most falling unit of the same direction that holds its memory",
         "but for those shorter than a training window",
     ):
         assert words in text, words

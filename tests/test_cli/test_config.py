@@ -12,7 +12,7 @@ import yaml
 from gatescope.atac.peaks import peaks
 from gatescope.boundaries.measure import BoundarySettings, read_settings
 from gatescope.boundaries.profile import ProfileShape
-from gatescope.boundaries.verdict import VerdictRule
+from gatescope.boundaries.rule import VerdictRule
 from gatescope.config import (
     check_boundaries,
     check_folds,
@@ -452,7 +452,15 @@ def test_numbers_have_to_be_finite(values, key):
     [
         ({"flank_bp": 600}, "dip_bp 25, flank_bp 600, profile_bp 500; wanted 0 < dip_bp < flank_bp <="),
         ({"dip_bp": 250}, "dip_bp 250, flank_bp 250, profile_bp 500"),
-        ({"small_drop": 0.5}, "small_drop 0.5, min_drop 0.4; wanted small_drop <= min_drop"),
+        (
+            {"dip_below": -4.0},
+            "reset_below -3.3, dip_below -4.0, equivalence 0.5; wanted reset_below <= dip_below <= -equivalence < 0",
+        ),
+        (
+            {"equivalence": 0.6},
+            "dip_below -0.5, equivalence 0.6; wanted reset_below <= dip_below <= -equivalence",
+        ),
+        ({"interval_level": 1.0}, "interval_level 1.0; wanted between 0 and 1"),
     ],
 )
 def test_boundary_settings_may_not_contradict_each_other(change, words):

@@ -118,7 +118,7 @@ def text_for_a_number(world):
 
 
 def nothing_for_a_number(world):
-    return '{"min_drop": null}', "config: boundaries: min_drop: None; wanted a number"
+    return '{"reset_below": null}', "config: boundaries: reset_below: None; wanted a number"
 
 
 @pytest.mark.parametrize("spoil", [cut_off, model_without_a_fold, text_for_a_number, nothing_for_a_number])

@@ -38,10 +38,11 @@ def test_a_unit_chosen_on_validation_forgets_at_entries_of_the_test_contigs(demo
     verdict = json.loads((demo / f"boundaries/sequence.f1.{seed}/verdict.json").read_text())
     evidence = verdict["directions"][direction]
     print(evidence)
+    assert evidence["r"] <= -3.3
     assert evidence["drop_test"] >= 0.4
     assert evidence["offset"] < 25
-    assert evidence["twin_drop"] < 0.02
-    assert verdict["verdict"] == "supported"
+    assert all(twin["r"] > -0.5 and twin["high"] < 0 for twin in evidence["twins"])
+    assert (verdict["hypothesis"], verdict["mode"]) == ("supported", "reset")
 
 
 def test_the_trace_keeps_its_promises(demo):

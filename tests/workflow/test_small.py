@@ -146,7 +146,7 @@ def planned_jobs(output: str) -> set[str]:
     [
         ({"browser": {"window_bp": 2000}}, {"report"}, {"hub", "train", "encode"}),
         (
-            {"boundaries": {"min_drop": 0.5}},
+            {"boundaries": {"reset_below": -4.0}},
             {"boundaries", "verdict", "trace"},
             {"train", "encode", "evaluate"},
         ),

@@ -7,28 +7,31 @@ Public names: `boundaries`.
 
 import logging
 from collections.abc import Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
+from scipy.stats import false_discovery_control
 
+from gatescope.boundaries.evidence import choose_unit, direction_evidence
 from gatescope.boundaries.figure import Panel, draw_profiles
 from gatescope.boundaries.measure import (
     BoundarySettings,
     GateData,
     Measured,
-    draw_contig_shifts,
+    draw_shifts_of,
     measure,
     read_settings,
 )
 from gatescope.boundaries.profile import CROSSINGS, offsets_of
-from gatescope.boundaries.verdict import DirectionEvidence, RunFacts, judge_run
+from gatescope.boundaries.rule import DirectionEvidence, ModeEvidence
+from gatescope.boundaries.verdict import RunFacts, judge_run
 from gatescope.data.store import EncodedStore
 from gatescope.errors import InputError
-from gatescope.files import read_record, replacing_folder, write_json, write_table
-from gatescope.resample import max_p, tail_p
+from gatescope.files import read_json, read_record, replacing_folder, write_json, write_table
+from gatescope.resample import interval, max_p, standardise, two_sided_p
 from gatescope.trace.units import DIRECTIONS, UnitStore
 
 log = logging.getLogger(__name__)
@@ -46,6 +49,9 @@ def boundaries(
     output: Path | str,
     *,
     settings: Mapping[str, Any],
+    shuffled: Path | str | None = None,
+    shuffled_flanks: Path | str | None = None,
+    clamp: Path | str | None = None,
     seed: int = 0,
 ) -> None:
     """Test what the forget gates of one run do at region boundaries; write tables, figure and verdict.
@@ -65,8 +71,12 @@ def boundaries(
         ``boundaries/{run}``; replaced as a whole, if it holds nothing else.
     settings : mapping
         The `boundaries` section of the config, see `gatescope.boundaries.measure.read_settings`.
+    shuffled : Path or str, optional
+        ``trace/{run}.shuffled``, the twin trained on rotated targets; ``controls: full`` needs it.
+    shuffled_flanks, clamp : Path or str, optional
+        JSON summaries of ``effects/{run}``; what they hold is repeated under `controls` in the verdict.
     seed : int
-        Seed of shifts and bootstrap.
+        Seed of shifts, bootstrap and controls.
 
     Raises
     ------
@@ -74,31 +84,44 @@ def boundaries(
         If a setting is wrong, an input is missing or does not fit, or a split has no boundary to look at.
     """
     options = read_settings(settings)
+    twins = {"untrained": twin} | ({"shuffled": shuffled} if shuffled else {})
     meta = _read_meta(Path(model) / "model.json")
-    facts = _facts(meta, _check_traces(trace, twin, meta))
+    if options.controls == "full" and not shuffled:
+        raise InputError(
+            "controls: full needs the twin trained on rotated targets",
+            where="--shuffled",
+            remedy=f"name the trace of {meta['run']}.shuffled, or set boundaries: controls: quick",
+        )
+    summaries = {"shuffled_flanks": shuffled_flanks, "clamp": clamp}
+    recorded = {name: read_json(path) for name, path in summaries.items() if path}
+    facts = _facts(meta, _check_traces(trace, twins, meta), options.controls, recorded)
     encoded = EncodedStore(store)
     encoded.require(meta["store"], Path(model) / "model.json")
-    data = _open_data(encoded, trace, twin, meta["fold"])
+    data = _open_data(encoded, trace, twins, meta["fold"], options)
     with replacing_folder(output, _WRITTEN) as partial:
         measured = _measure_all(data, options, seed)
-        _write(partial, measured, data.n_units, facts, options)
+        _write(partial, data, measured, facts, options, seed)
 
 
 def _measure_all(data: GateData, options: BoundarySettings, seed: int) -> _All:
     """Measure both directions at both crossings, on the same shifts."""
-    shifts = draw_contig_shifts(data.test, options.shifts, seed)
-    return {
-        (direction, crossing): measure(data, index, crossing, options, shifts, seed)
-        for crossing in CROSSINGS
-        for index, direction in enumerate(DIRECTIONS)
+    shifts = draw_shifts_of(data, options.shifts, seed)
+    found = {
+        (name, crossing): each
+        for index, name in enumerate(DIRECTIONS)
+        for crossing, each in measure(data, index, options, shifts, seed).items()
     }
+    return {(name, crossing): found[name, crossing] for crossing in CROSSINGS for name in DIRECTIONS}
 
 
-def _write(folder: Path, measured: _All, n_units: int, facts: RunFacts, options: BoundarySettings) -> None:
+def _write(
+    folder: Path, data: GateData, measured: _All, facts: RunFacts, options: BoundarySettings, seed: int
+) -> None:
     """Choose a unit per direction, judge the run, and write tables, figure and verdict."""
-    chosen = {name: int(measured[name, "entry"].effects["drop_valid"].argmax()) for name in DIRECTIONS}
-    units = pd.concat([_unit_table(measured, crossing, chosen) for crossing in CROSSINGS], ignore_index=True)
-    content = judge_run(_evidence(units, n_units), facts, options.rule, options.shape)
+    chosen = {name: choose_unit(measured[name, "entry"].effects) for name in DIRECTIONS}
+    units = _unit_table(measured, chosen)
+    evidence = _evidence(data, measured, units, options, seed, {})
+    content = judge_run(evidence, facts, options.rule, options.shape)
     log.info("%s", content["sentence"])
     write_table(folder / "profile.tsv", _profile_table(measured))
     write_table(folder / "units.tsv", units)
@@ -113,23 +136,35 @@ def _read_meta(path: Path) -> dict[str, Any]:
     return read_record(path, needed, "train again with this version")
 
 
-def _open_data(store: EncodedStore, trace: Path | str, twin: Path | str, fold: Mapping[str, Any]) -> GateData:
-    """Open what is read, and check that run and twin have the same units."""
-    test, valid = ({contig: store.lengths[contig] for contig in fold[split]} for split in ("test", "valid"))
-    units, twin_units = UnitStore(trace, store.lengths), UnitStore(twin, store.lengths)
-    n_units, n_twin = (source.n_units(fold["test"][0]) for source in (units, twin_units))
-    if n_units != n_twin:
-        raise InputError(
-            f"{n_twin} units, the run has {n_units}", where=twin, remedy="trace the run's own twin"
-        )
-    return GateData(units, twin_units, n_units, store.peaks, test, valid)
+def _open_data(
+    store: EncodedStore,
+    trace: Path | str,
+    twins: Mapping[str, Path | str],
+    fold: Mapping[str, Any],
+    options: BoundarySettings,
+) -> GateData:
+    """Open what is read, and check that run and twins have the same units."""
+    units = UnitStore(trace, store.lengths)
+    others = {name: UnitStore(folder, store.lengths) for name, folder in twins.items()}
+    data = GateData.of(units, others, store, fold, options.shape.dip_bp)
+    for name, other in others.items():
+        n_twin = other.n_units(fold["test"][0])
+        if n_twin != data.n_units:
+            raise InputError(
+                f"{n_twin} units, the run has {data.n_units}",
+                where=twins[name],
+                remedy="trace the run's own twin",
+            )
+    return data
 
 
-def _check_traces(trace: Path | str, twin: Path | str, meta: Mapping[str, Any]) -> dict[str, Any]:
-    """Check that the trace is of this network and the twin's of another; return the replay certificate."""
-    summary, twin_summary = (
+def _check_traces(
+    trace: Path | str, twins: Mapping[str, Path | str], meta: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Check that the trace is of this network and those of twins of others; return the replay certificate."""
+    summary, *others = (
         read_record(Path(folder) / "summary.json", {"model_sha256": str}, "run gatescope trace again")
-        for folder in (trace, twin)
+        for folder in (trace, *twins.values())
     )
     own, traced = meta["sha256"], summary["model_sha256"]
     if traced != own:
@@ -139,64 +174,94 @@ def _check_traces(trace: Path | str, twin: Path | str, meta: Mapping[str, Any]) 
             cause="the network was trained again after the trace",
             remedy="run gatescope trace again",
         )
-    if twin_summary["model_sha256"] == own:
-        raise InputError(
-            "the twin has the weights of the run itself",
-            where=Path(twin) / "summary.json",
-            remedy=f"trace the untrained twin {meta['run']}.random",
-        )
+    suffix = {"untrained": "random", "shuffled": "shuffled"}
+    for (name, folder), other in zip(twins.items(), others, strict=True):
+        if other["model_sha256"] == own:
+            raise InputError(
+                "the twin has the weights of the run itself",
+                where=Path(folder) / "summary.json",
+                remedy=f"trace the {name} twin {meta['run']}.{suffix[name]}",
+            )
     return summary["certificate"]
 
 
-def _facts(meta: Mapping[str, Any], certificate: dict[str, Any]) -> RunFacts:
+def _facts(
+    meta: Mapping[str, Any], certificate: dict[str, Any], controls: str, recorded: Mapping[str, Any]
+) -> RunFacts:
     """Take from model.json what the verdict names."""
     tracks = tuple(name for name in meta["network"]["inputs"] if name != "sequence")
-    return RunFacts(meta["run"], tracks, meta["lookahead_bp"], meta["sha256"], certificate)
+    return RunFacts(
+        meta["run"], tracks, meta["lookahead_bp"], meta["sha256"], certificate, controls, recorded
+    )
 
 
-def _unit_table(measured: _All, crossing: str, chosen: Mapping[str, int]) -> pd.DataFrame:
-    """Return one row per unit of both directions at one crossing.
-
-    `p_fwer` and `p_dip_fwer` correct for all these units together: the verdict may rest on either direction.
-    """
-    both = [measured[direction, crossing] for direction in DIRECTIONS]
+def _unit_table(measured: _All, chosen: Mapping[str, int]) -> pd.DataFrame:
+    """Return one row per unit, direction and crossing; `p_fwer` corrects for all of them together."""
     rows = [
         each.effects.assign(
             direction=direction,
             crossing=crossing,
             unit=range(len(each.effects)),
-            twin_largest_drop=each.effects["twin_drop"].max(),
+            twin_r=each.twin_r["untrained"].mean(0),
+            twin_lowest_r=_lowest(each),
         )
-        for direction, each in zip(DIRECTIONS, both, strict=True)
+        for (direction, crossing), each in measured.items()
     ]
     table = pd.concat(rows, ignore_index=True)
-    null_drop = np.concatenate([each.null_drop for each in both], axis=1)
-    null_dip = np.concatenate([each.null_dip for each in both], axis=1)
-    falls, dips = table["drop_test"].to_numpy(), table["dip_test"].to_numpy()
+    null = np.concatenate([each.null_r for each in measured.values()], axis=1)
     table = table.assign(
-        null_drop_mean=null_drop.mean(0),
-        null_drop_high=np.percentile(null_drop, 97.5, axis=0),
-        p=tail_p(falls, null_drop),
-        p_fwer=max_p(falls, null_drop),
-        p_dip=tail_p(-dips, -null_dip),
-        p_dip_fwer=max_p(-dips, -null_dip),
         selected=table["unit"] == table["direction"].map(chosen.get),
+        n_tests=len(table),
+        **_chance(table["r"].to_numpy(), null),
     )
     first = ["direction", "crossing", "unit", "selected"]
     return table.reindex(columns=[*first, *(name for name in table.columns if name not in first)])
 
 
-def _evidence(units: pd.DataFrame, n_units: int) -> dict[str, DirectionEvidence]:
-    """Take the chosen units' entry rows as what the verdict rests on."""
-    rows = units.query("selected and crossing == 'entry'")
-    names = {field.name for field in fields(DirectionEvidence)}
-    evidence = {}
-    for row in rows.rename(columns={"drop_offset": "offset"}).to_dict("records"):
-        evidence[row["direction"]] = DirectionEvidence(
-            **{str(key): value for key, value in row.items() if key in names},
-            n_units=len(DIRECTIONS) * n_units,
+def _lowest(measured: Measured) -> float:
+    """Return R of the untrained twin's most falling eligible unit, NaN if none is eligible."""
+    eligible = measured.twin_eligible["untrained"]
+    return float(measured.twin_r["untrained"].mean(0)[eligible].min()) if eligible.any() else float("nan")
+
+
+def _chance(r: NDArray[np.float64], null: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+    """Return what circular shifts say of R of every unit, shape (K,) each."""
+    # a replicate without a window counts as extreme as what was seen
+    null = np.where(np.isnan(null), r, null)
+    low, high = interval(null)
+    p = two_sided_p(r, null)
+    return {
+        "null_r_mean": null.mean(0),
+        "null_r_low": low,
+        "null_r_high": high,
+        "z": standardise(r, null)[0],
+        "p": p,
+        "p_fwer": max_p(r, null),
+        "q": false_discovery_control(p),
+    }
+
+
+def _evidence(
+    data: GateData,
+    measured: _All,
+    units: pd.DataFrame,
+    options: BoundarySettings,
+    seed: int,
+    modes: Mapping[str, ModeEvidence],
+) -> dict[str, DirectionEvidence]:
+    """Collect what the verdict rests on: the chosen units at their entries; `modes` by direction, where known."""
+    rows = units.query("selected and crossing == 'entry'").to_dict("records")
+    return {
+        row["direction"]: direction_evidence(
+            data,
+            measured[row["direction"], "entry"],
+            {str(key): value for key, value in row.items()},
+            options,
+            seed,
+            modes.get(row["direction"]),
         )
-    return evidence
+        for row in rows
+    }
 
 
 def _profile_table(measured: _All) -> pd.DataFrame:
@@ -211,8 +276,8 @@ def _profile_table(measured: _All) -> pd.DataFrame:
             "unit": np.repeat(names, columns),
             "offset": np.tile(offsets_of(columns // 2), rows),
             "forget": each.forget.ravel(),
-            "null_low": each.null_low.ravel(),
-            "null_high": each.null_high.ravel(),
+            "null_low": np.repeat(each.null_low, columns),
+            "null_high": np.repeat(each.null_high, columns),
             "twin": each.twin.ravel(),
         }
         tables.append(pd.DataFrame(table))
@@ -228,8 +293,8 @@ def _panels(measured: _All, chosen: Mapping[str, int]) -> dict[tuple[str, str], 
             unit=unit,
             n_boundaries=each.sites.n,
             chosen=each.forget[unit],
-            null_low=each.null_low[unit],
-            null_high=each.null_high[unit],
+            null_low=np.full(each.forget.shape[1], each.null_low[unit]),
+            null_high=np.full(each.forget.shape[1], each.null_high[unit]),
             twin=each.twin[unit],
             unit_mean=each.forget[-1],
         )

@@ -1,139 +1,151 @@
-"""What profile would the same boundaries give if they lay elsewhere? The circular-shift null.
+"""What R would the same boundaries give if they lay elsewhere? The circular-shift null.
 
 The whole boundary set of a contig is shifted along it as one body and wrapped around its end: spacing and
-clustering of the boundaries and autocorrelation of the gate track stay what they are, only their relation
-is broken. Contigs are shifted independently of each other; all units see the same shifts.
+clustering of the boundaries, the bases that are left out of their flanks, and the autocorrelation of the gates stay
+what they are; only their relation is broken. The circle is that of the contig's *scored* bases, masked ones taken out
+(`retention.ScoredBases`). Contigs are shifted independently of each other; all units, directions and crossings see
+the same shifts.
 
-The mean profile at *every* shift is one circular cross-correlation of the gate track with the indicator of
-the boundaries, so that a null of 999 replicates costs two Fourier transforms per unit and contig.
+R is a linear combination of prefix sums at the end points of windows. A shift moves the end points; nothing is stacked
+again. Windows across the seam, where a contig's end meets its start, are left out.
 
-Public names: `CircularShiftNull`, `CircularSums`.
+Public names: `draw_contig_shifts`, `ShiftedMeans`, `shift_windows`, `shifted_sums`, `shifted_counts`.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
-from scipy import fft
-from scipy.special import expit
 
-from gatescope.boundaries.profile import Sites
-from gatescope.trace.units import DIRECTIONS, UnitStore
+from gatescope.boundaries.profile import ProfileShape
+from gatescope.boundaries.retention import Key, LogitSource, ScoredBases, Windows, log_forget, prefix_sums
+from gatescope.resample import draw_shifts
 
 
-class CircularShiftNull:
-    """Compute the mean profile of a gate at shifted boundaries.
+def draw_contig_shifts(
+    bases: Mapping[str, ScoredBases], replicates: int, rng: np.random.Generator
+) -> dict[str, NDArray[np.int64]]:
+    """Draw the shifts of each contig, shape (m,) each, uniform on the circle of its scored bases.
 
-    Windows across the seam, where a contig's end meets its start, are left out of each replicate's mean.
+    A contig without a scored base, where nothing can lie, is left out.
+    """
+    lengths = {contig: each.n for contig, each in bases.items() if each.n}
+    drawn = draw_shifts(list(lengths.values()), replicates, rng)
+    return {contig: drawn[:, column] for column, contig in enumerate(lengths)}
+
+
+class ShiftedMeans(NamedTuple):
+    """Means over shifted boundaries, float64, shape (m, U): m replicates by U units.
+
+    `r` is R; NaN in a replicate whose windows all cross a seam. `forget` is f at the base right of the boundaries.
+    """
+
+    r: NDArray[np.float64]
+    forget: NDArray[np.float64]
+
+
+def shift_windows(
+    units: LogitSource,
+    direction: int,
+    which: Sequence[int],
+    bases: Mapping[str, ScoredBases],
+    windows: Mapping[Key, Mapping[str, Windows]],
+    shifts: Mapping[str, NDArray[np.int64]],
+    shape: ProfileShape,
+) -> dict[Key, ShiftedMeans]:
+    """Compute R of several boundary sets in every replicate; one unit of one contig is in memory at a time.
 
     Parameters
     ----------
-    sites : Sites
-        The boundaries; at least one.
-    lengths : dict of str to int
-        Contig lengths in bp.
-    shifts : dict of str to int64 array, shape (m,)
-        Shift of each contig in each replicate, in bp to the right, ``0 <= shift < length``.
-    profile_bp : int
-        Half-width of the profile.
+    units : LogitSource
+    direction : int
+        Index into `gatescope.trace.units.DIRECTIONS`.
+    which : sequence of int
+        The U units to read.
+    bases : mapping of str to ScoredBases
+    windows : mapping
+        Key -> contig -> windows of that contig, their places in ascending order.
+    shifts : mapping of str to int64, shape (m,)
+        Shift of each contig in each replicate, in scored bases to the right, ``0 <= shift < n``.
+    shape : ProfileShape
 
     References
     ----------
     regioneR (Gel et al. 2016), ``circularRandomizeRegions``.
     """
-
-    def __init__(
-        self, sites: Sites, lengths: dict[str, int], shifts: dict[str, NDArray[np.int64]], profile_bp: int
-    ) -> None:
-        self._direction = sites.direction
-        self._profile_bp = profile_bp
-        contigs = sites.positions.items()
-        moved = [(at + shifts[contig][:, None]) % lengths[contig] for contig, at in contigs]  # (m, n) each
-        across = [
-            (each < profile_bp) | (each > lengths[contig] - profile_bp)
-            for each, contig in zip(moved, sites.positions, strict=True)
-        ]
-        n_across = np.sum([mask.sum(1) for mask in across], axis=0)
-        # a replicate that would lose every window keeps them all: a mean needs something
-        keeps_all = n_across == sites.n
-        self._n = sites.n - np.where(keeps_all, 0, n_across)  # (m,) windows per replicate
-        self._contigs = [
-            _ShiftedContig.of(
-                contig, lengths[contig], boundaries, shifts[contig], each, mask & ~keeps_all[:, None]
-            )
-            for (contig, boundaries), each, mask in zip(contigs, moved, across, strict=True)
-        ]
-
-    def profiles(self, units: UnitStore, unit: int) -> NDArray[np.float64]:
-        """Return the mean profile of one unit's forget gate in every replicate, shape (m, 2 * profile_bp)."""
-        sums = np.zeros((len(self._n), 2 * self._profile_bp))
-        for contig in self._contigs:
-            forget = expit(np.asarray(units.logits(contig.name, self._direction, unit), np.float64))
-            sums += self._windows(contig.sums(forget), contig.shifts)
-            if len(contig.rows):
-                # few windows cross the seam, so they are taken out one by one
-                windows = self._windows(forget, contig.seam_boundaries)
-                sums[contig.rows] -= np.add.reduceat(windows, contig.first)
-        return sums / self._n[:, None]
-
-    def _windows(self, circle: NDArray[np.float64], centres: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Read a window around each centre off a circle, in reading order, shape (n, 2 * profile_bp).
-
-        Both directions read the bases ``[centre - profile_bp, centre + profile_bp)``, one of them backwards.
-        """
-        width = 2 * self._profile_bp
-        unrolled = np.concatenate([circle, circle[: width - 1]])
-        windows = sliding_window_view(unrolled, width)[(centres - self._profile_bp) % len(circle)]
-        return windows if DIRECTIONS[self._direction] == "fwd" else windows[:, ::-1]
+    n_shifts = len(next(iter(shifts.values())))
+    size = (n_shifts, len(which))
+    found = {key: ShiftedMeans(np.zeros(size), np.zeros(size)) for key in windows}
+    for contig in dict.fromkeys(contig for each in windows.values() for contig in each):
+        for column, unit in enumerate(which):
+            logs = log_forget(bases[contig].pick(units.logits(contig, direction, unit)))
+            prefix, forget = prefix_sums(logs), np.exp(logs, out=logs)
+            for key, each in windows.items():
+                if contig in each:
+                    cut, moved = each[contig], shifts[contig]
+                    found[key].r[:, column] += shifted_sums(cut, prefix, moved, shape.flank_bp)
+                    found[key].forget[:, column] += _shifted_bases(cut.places, forget, moved)
+    to_ratio = 2 * shape.dip_bp / np.log(2)
+    for key, each in windows.items():
+        counts = np.zeros(n_shifts)
+        for contig, cut in each.items():
+            counts += shifted_counts(cut, bases[contig].n, shifts[contig], shape.flank_bp)
+        counts[counts == 0] = np.nan
+        found[key].r[:] *= to_ratio / counts[:, None]
+        found[key].forget[:] /= sum(len(cut.places) for cut in each.values())
+    return found
 
 
-class _ShiftedContig(NamedTuple):
-    """One contig's boundaries, its shifts, and the windows across its seam, grouped by replicate."""
-
-    name: str
-    shifts: NDArray[np.int64]  # (m,)
-    sums: "CircularSums"
-    seam_boundaries: NDArray[np.int64]  # shifted boundaries whose window crosses the seam
-    rows: NDArray[np.intp]  # replicates that have such windows
-    first: NDArray[np.intp]  # where each of these replicates begins in seam_boundaries
-
-    @classmethod
-    def of(
-        cls,
-        name: str,
-        length: int,
-        boundaries: NDArray[np.int64],
-        shifts: NDArray[np.int64],
-        moved: NDArray[np.int64],
-        across: NDArray[np.bool_],
-    ) -> "_ShiftedContig":
-        """Group the windows across the seam; nonzero() returns them sorted by replicate."""
-        replicates, which = np.nonzero(across)
-        rows, first = np.unique(replicates, return_index=True)
-        return cls(name, shifts, CircularSums(boundaries, length), moved[replicates, which], rows, first)
-
-
-class CircularSums:
-    """Compute ``R[k] = sum over boundaries b of track[(b + k) mod L]`` for every k.
+def shifted_sums(
+    windows: Windows, prefix: NDArray[np.float64], shifts: NDArray[np.int64], reach_bp: int
+) -> NDArray[np.float64]:
+    """Return the sum over boundaries of near mean minus flank mean, for each shift, shape (m,).
 
     Parameters
     ----------
-    boundaries : int64, shape (n,), in ``[0, L]``
-    length : int
-        L.
+    windows : Windows
+    prefix : float64, shape (n + 1,)
+        `prefix_sums` along the circle of n bases.
+    shifts : int64, shape (m,)
+    reach_bp : int
+        How far windows reach; a boundary closer to the seam is left out.
     """
+    n = len(prefix) - 1
+    weights, points = windows.near - windows.flank, windows.points
+    stop, start = (windows.first[each] for each in _clear_of_seam(windows, n, shifts, reach_bp))
+    sums = np.empty(len(shifts))
+    for replicate, shift in enumerate(shifts.tolist()):
+        ahead, wrapped = stop[replicate], start[replicate]
+        sums[replicate] = weights[:ahead] @ prefix.take(points[:ahead] + shift)
+        sums[replicate] += weights[wrapped:] @ prefix.take(points[wrapped:] + (shift - n))
+    return sums
 
-    def __init__(self, boundaries: NDArray[np.int64], length: int) -> None:
-        self._length = length
-        # lengths with large prime factors are up to ten times slower than a doubled track of a good length
-        self._is_doubled = fft.next_fast_len(length, real=True) != length
-        self._size = fft.next_fast_len(2 * length, real=True) if self._is_doubled else length
-        indicator = np.bincount(boundaries % length, minlength=length).astype(np.float64)
-        self._spectrum = np.asarray(fft.rfft(indicator, n=self._size)).conj()
 
-    def __call__(self, track: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return R, shape (L,), of a track of shape (L,)."""
-        circle = np.concatenate([track, track]) if self._is_doubled else track
-        spectrum = np.asarray(fft.rfft(circle, n=self._size)) * self._spectrum
-        return np.asarray(fft.irfft(spectrum, n=self._size))[: self._length]
+def shifted_counts(windows: Windows, n: int, shifts: NDArray[np.int64], reach_bp: int) -> NDArray[np.int64]:
+    """Return how many windows `shifted_sums` sums up in each replicate, shape (m,)."""
+    stop, start = _clear_of_seam(windows, n, shifts, reach_bp)
+    return stop + len(windows.places) - start
+
+
+def _clear_of_seam(
+    windows: Windows, n: int, shifts: NDArray[np.int64], reach_bp: int
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return, for each shift, where boundaries that stay ahead of the seam end and those beyond it begin."""
+    stop = np.searchsorted(windows.places, n - reach_bp - shifts, "right")
+    start = np.searchsorted(windows.places, n + reach_bp - shifts, "left")
+    return stop, start
+
+
+def _shifted_bases(
+    places: NDArray[np.int64], values: NDArray[np.float64], shifts: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Return the sum of the values right of the shifted places, for each shift, shape (m,)."""
+    n = len(values)
+    sums = np.empty(len(shifts))
+    wrapped = np.searchsorted(places, n - shifts, "left").tolist()
+    for replicate, shift in enumerate(shifts.tolist()):
+        at = places + shift
+        at[wrapped[replicate] :] -= n
+        sums[replicate] = values.take(at).sum()
+    return sums

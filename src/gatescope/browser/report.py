@@ -109,12 +109,13 @@ def _page(
     sample: str, genome: Path, evidence: SampleEvidence, view: View, options: ReportSettings
 ) -> dict[str, Any]:
     """Collect what the template shows."""
-    answer = evidence.verdict["verdict"]
+    answer = evidence.verdict["hypothesis"]
     return {
         "sample": sample,
         "version": __version__,
         "igv_version": igv_version(),
         "answer": answer.capitalize(),
+        "mode": evidence.verdict["mode"],
         "is_provisional": evidence.verdict["provisional"],
         "answer_class": answer.replace(" ", "-"),
         "sentence": evidence.verdict["sentence"],

@@ -75,6 +75,7 @@ class RunPart(ScorePart):
     gradient: Chart
     memory_table: Table
     answer: str
+    mode: str
     is_provisional: bool
     sentence: str
     profile: Markup
@@ -103,7 +104,8 @@ def run_part(run: RunEvidence, number: int) -> RunPart:
         memory=Chart(Markup(memory_chart(run, f"memory{number}")), _MEMORY_CAPTION),
         gradient=Chart(Markup(gradient_chart(run, f"gradient{number}")), _GRADIENT_CAPTION),
         memory_table=memory_table(run),
-        answer=run.verdict["verdict"],
+        answer=run.verdict["hypothesis"],
+        mode=run.verdict["mode"],
         is_provisional=run.verdict["provisional"],
         sentence=run.verdict["sentence"],
         profile=Markup(profile),
@@ -183,22 +185,47 @@ def _boundary_table(directions: Record) -> Table:
     """Show what each direction's chosen unit does at entry boundaries, a column per direction."""
     found = [directions[name] for name in directions]
     rows = [
-        ("verdict", *(f"{each['verdict']}: {each['reason']}" for each in found)),
+        ("verdict", *(f"{each['hypothesis']}: {each['reason']}" for each in found)),
+        ("mode", *(each["mode"] for each in found)),
         ("chosen unit", *(each["unit"] for each in found)),
         ("boundaries (test contigs)", *(each["n_boundaries"] for each in found)),
+        ("memory kept around the boundary", *(_percent(each["kept_near"]) for each in found)),
+        ("memory kept over as many bases of flank", *(_percent(each["kept_flank"]) for each in found)),
+        (
+            "R (interval)",
+            *(f"{each['r']:.2f} ({each['r_low']:.2f} to {each['r_high']:.2f})" for each in found),
+        ),
+        ("R, validation contigs", *(f"{each['r_valid']:.2f}" for each in found)),
+        ("R by chance (95 %)", *(f"{each['null_r_low']:.2f} to {each['null_r_high']:.2f}" for each in found)),
+        ("p, corrected for all units", *(f"{each['p_fwer']:.3g}" for each in found)),
+        ("R in twins", *(_twins(each["twins"]) for each in found)),
+        ("R at places of like GC content", *(_pseudo(each["pseudo"]) for each in found)),
+        ("R with boundaries moved", *(_jitter(each["jitter"]) for each in found)),
         ("gate before the boundary", *(f"{each['flank']:.2f}" for each in found)),
         ("lowest just beyond it (95 % interval)", *(_lowest(each) for each in found)),
-        ("falls by", *(f"{each['drop_test']:.2f}" for each in found)),
-        ("falls by, validation contigs", *(f"{each['drop_valid']:.2f}" for each in found)),
-        ("falls by chance, at most (97.5 %)", *(f"{each['null_drop_high']:.2f}" for each in found)),
-        ("p, corrected for all units", *(f"{each['p_fwer']:.3g}" for each in found)),
-        ("falls in the untrained network", *(f"{each['twin_largest_drop']:.2f}" for each in found)),
     ]
     note = (
-        "Mean over entry boundaries; a negative fall is a rise. By chance: at the same boundaries moved "
-        "elsewhere. Untrained network: its most falling unit of the same direction."
+        "R: log2 of the memory kept around the boundary over that kept in the flank, mean over entry boundaries; "
+        "negative where the unit forgets more. By chance: at the same boundaries moved elsewhere together. Twins: the "
+        "same unit, and the most falling unit of the same direction that holds its memory."
     )
     return Table(("", *(f"{name} ({DIRECTION_WORDS[name]})" for name in directions)), rows, note)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2g} %"
+
+
+def _twins(twins: Sequence[Row]) -> str:
+    return "; ".join(f"{each['r']:.2f} ({each['twin']}, unit {each['unit']})" for each in twins)
+
+
+def _pseudo(pseudo: Record | None) -> str:
+    return "none found" if pseudo is None else f"{pseudo['r']:.2f} ({pseudo['n']} places)"
+
+
+def _jitter(jitter: Sequence[Row]) -> str:
+    return "; ".join(f"{each['r']:.2f} ({each['distance_bp']} bp)" for each in jitter)
 
 
 def _lowest(found: Record) -> str:
