@@ -21,7 +21,7 @@ STAGE_VERSIONS: dict[str, int] = {
     "trace": 4,
     "audit": 1,
     "locus": 1,
-    "boundaries": 3,
+    "boundaries": 4,
     "verdict": 1,
     "design": 1,
     "hub": 3,

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gatescope.boundaries.figure import Panel, draw_profiles
 from gatescope.boundaries.measure import (
     BoundarySettings,
     GateData,
@@ -23,7 +22,8 @@ from gatescope.boundaries.measure import (
     measure,
     read_settings,
 )
-from gatescope.boundaries.profile import CROSSINGS, offsets_of
+from gatescope.boundaries.profile import CROSSINGS
+from gatescope.boundaries.profile_files import PROFILE_FILES, Crossed, ProfileSource, write_profiles
 from gatescope.boundaries.verdict import DirectionEvidence, RunFacts, judge_run
 from gatescope.data.store import EncodedStore
 from gatescope.errors import InputError
@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 #: What every direction did at one crossing: keys are (direction, crossing).
 _All = Mapping[tuple[str, str], Measured]
-_WRITTEN = ("verdict.json", "profile.tsv", "units.tsv", "profile.svg")
+_WRITTEN = ("verdict.json", "units.tsv", *PROFILE_FILES)
 
 
 def boundaries(
@@ -50,8 +50,8 @@ def boundaries(
 ) -> None:
     """Test what the forget gates of one run do at region boundaries; write tables, figure and verdict.
 
-    Writes ``profile.tsv``, ``units.tsv``, ``verdict.json`` and ``profile.svg``. One unit of one contig is in
-    memory at a time.
+    Writes ``units.tsv``, ``verdict.json``, and what `write_profiles` writes. One unit of one contig is in memory
+    at a time.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ def boundaries(
     data = _open_data(encoded, trace, twin, meta["fold"])
     with replacing_folder(output, _WRITTEN) as partial:
         measured = _measure_all(data, options, seed)
-        _write(partial, measured, data.n_units, facts, options)
+        _write(partial, measured, data, facts, options, seed)
 
 
 def _measure_all(data: GateData, options: BoundarySettings, seed: int) -> _All:
@@ -94,16 +94,30 @@ def _measure_all(data: GateData, options: BoundarySettings, seed: int) -> _All:
     }
 
 
-def _write(folder: Path, measured: _All, n_units: int, facts: RunFacts, options: BoundarySettings) -> None:
-    """Choose a unit per direction, judge the run, and write tables, figure and verdict."""
+def _write(
+    folder: Path, measured: _All, data: GateData, facts: RunFacts, options: BoundarySettings, seed: int
+) -> None:
+    """Choose a unit per direction, judge the run, and write tables, figures and verdict."""
     chosen = {name: int(measured[name, "entry"].effects["drop_valid"].argmax()) for name in DIRECTIONS}
     units = pd.concat([_unit_table(measured, crossing, chosen) for crossing in CROSSINGS], ignore_index=True)
-    content = judge_run(_evidence(units, n_units), facts, options.rule, options.shape)
+    content = judge_run(_evidence(units, data.n_units), facts, options.rule, options.shape)
     log.info("%s", content["sentence"])
-    write_table(folder / "profile.tsv", _profile_table(measured))
     write_table(folder / "units.tsv", units)
+    crossed = {
+        key: Crossed(each.sites, chosen[key[0]], each.null_low, each.null_high, each.twin)
+        for key, each in measured.items()
+    }
+    content["profiles"] = write_profiles(
+        folder,
+        ProfileSource(data.units, None, data.regions),
+        crossed,
+        options.shape,
+        run=facts.run,
+        lookahead_bp=facts.lookahead_bp,
+        bootstraps=options.bootstraps,
+        seed=seed,
+    )
     write_json(folder / "verdict.json", content)
-    draw_profiles(_panels(measured, chosen), options.shape, facts.run, folder / "profile.svg")
 
 
 def _read_meta(path: Path) -> dict[str, Any]:
@@ -197,40 +211,3 @@ def _evidence(units: pd.DataFrame, n_units: int) -> dict[str, DirectionEvidence]
             n_units=len(DIRECTIONS) * n_units,
         )
     return evidence
-
-
-def _profile_table(measured: _All) -> pd.DataFrame:
-    """Return one row per direction, crossing, unit ("mean" last) and offset."""
-    tables = []
-    for (direction, crossing), each in measured.items():
-        rows, columns = each.forget.shape
-        names = [*map(str, range(rows - 1)), "mean"]
-        table = {
-            "direction": direction,
-            "crossing": crossing,
-            "unit": np.repeat(names, columns),
-            "offset": np.tile(offsets_of(columns // 2), rows),
-            "forget": each.forget.ravel(),
-            "null_low": each.null_low.ravel(),
-            "null_high": each.null_high.ravel(),
-            "twin": each.twin.ravel(),
-        }
-        tables.append(pd.DataFrame(table))
-    return pd.concat(tables, ignore_index=True)
-
-
-def _panels(measured: _All, chosen: Mapping[str, int]) -> dict[tuple[str, str], Panel]:
-    """Take the chosen units' profiles for the figure."""
-    panels = {}
-    for (direction, crossing), each in measured.items():
-        unit = chosen[direction]
-        panels[direction, crossing] = Panel(
-            unit=unit,
-            n_boundaries=each.sites.n,
-            chosen=each.forget[unit],
-            null_low=each.null_low[unit],
-            null_high=each.null_high[unit],
-            twin=each.twin[unit],
-            unit_mean=each.forget[-1],
-        )
-    return panels
