@@ -97,8 +97,10 @@ def test_tables_hold_every_unit_direction_crossing_and_offset(tmp_path):
     profile, units, _ = run(make_world(tmp_path))
     assert len(profile) == 4 * (3 + 1) * 240
     assert list(profile.columns) == [
-        "direction", "crossing", "unit", "offset", "forget", "null_low", "null_high", "twin",
+        "direction", "crossing", "unit", "offset", "sees_to", "forget", "forget_low", "forget_high", "logit",
+        "half_life", "write", "null_low", "null_high", "twin",
     ]  # fmt: skip
+    assert (profile["sees_to"] == profile["offset"] + 7).all()
     assert len(units) == 4 * 3
     assert not units.isna().any().any()
     assert (units["p_fwer"] >= units["p"] - 1e-9).all()
@@ -220,7 +222,10 @@ def test_same_inputs_and_seed_give_the_same_bytes(tmp_path):
     for name in ("one", "two"):
         run(world, output=tmp_path / name)
     files = sorted(path.name for path in (tmp_path / "one").iterdir())
-    assert files == ["profile.svg", "profile.tsv", "units.tsv", "verdict.json"]
+    matrices = [
+        f"matrix.{direction}.{crossing}.gz" for direction in ("fwd", "rev") for crossing in ("entry", "exit")
+    ]
+    assert files == ["heatmap.png", *matrices, "profile.svg", "profile.tsv", "units.tsv", "verdict.json"]
     for file in files:
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes(), file
 

@@ -30,6 +30,7 @@ from gatescope.boundaries.profile import (
     lowest_offset,
     mean_profiles,
     offsets_of,
+    unit_profiles,
 )
 from gatescope.errors import InputError
 from gatescope.trace.units import DIRECTIONS, UnitStore
@@ -157,6 +158,53 @@ def test_log_forget_is_exact_where_the_gate_rounds_to_one(regions):
     arrays = {contig: np.full((2, 1, length), 60.0) for contig, length in LENGTHS.items()}
     got = mean_profiles(ArrayUnits(arrays), sites_of(regions, "fwd", "entry"), 0, SHAPE.profile_bp)
     np.testing.assert_allclose(got.log_forget, -math.exp(-60), rtol=1e-12)
+
+
+class WritingUnits(ArrayUnits):
+    """Gates whose units also write: {contig: (D, H, L)}."""
+
+    def __init__(self, arrays, written):
+        super().__init__(arrays)
+        self.written = written
+
+    def writes(self, contig, direction, unit):
+        return self.written[contig][direction, unit]
+
+
+def test_profiles_of_every_unit_and_of_their_mean(regions):
+    rng = np.random.default_rng(5)
+    arrays = {contig: noise((2, 3, length), rng, scale=2.0) for contig, length in LENGTHS.items()}
+    written = {contig: noise((2, 3, length), rng) for contig, length in LENGTHS.items()}
+    units = WritingUnits(arrays, written)
+    sites = sites_of(regions, "rev", "entry")
+    got = unit_profiles(units, units, sites, 3, SHAPE.profile_bp)
+    each = [mean_profiles(units, sites, unit, SHAPE.profile_bp) for unit in range(3)]
+    for name in ("forget", "logit"):
+        rows = [getattr(one, name) for one in each]
+        np.testing.assert_allclose(getattr(got, name), [*rows, np.mean(rows, axis=0)], rtol=1e-12)
+    in_time = [one.log_forget for one in each]
+    half_life = math.log(0.5) / np.array([*in_time, np.mean(in_time, axis=0)])
+    np.testing.assert_allclose(got.half_life, half_life, rtol=1e-12)
+    sizes = np.zeros((3, 2 * SHAPE.profile_bp))
+    for region in regions.itertuples():
+        at = [base_at(region, "rev", "entry", offset) for offset in range(-120, 120)]
+        if min(at) >= 0 and max(at) < LENGTHS[region.chrom]:
+            sizes += np.abs(written[region.chrom][1][:, at]) / sites.n
+    np.testing.assert_allclose(got.write, [*sizes, sizes.mean(0)], rtol=1e-12)
+
+
+def test_half_lives_are_geometric_means_and_may_be_without_end(regions):
+    """A gate of 1/2 at half of the boundaries and 1/8 at the others keeps 1/4 on average: half a base."""
+    sites = sites_of(regions, "fwd", "entry", {"a": LENGTHS["a"]})
+    even = {contig: at[: len(at) // 2 * 2] for contig, at in sites.positions.items()}
+    sites = sites._replace(positions=even)
+    arrays = {"a": np.full((2, 2, LENGTHS["a"]), 800.0)}  # ln f = -exp(-800) = 0
+    arrays["a"][0, 0, even["a"][::2]] = 0.0
+    arrays["a"][0, 0, even["a"][1::2]] = -math.log(7)
+    got = unit_profiles(ArrayUnits(arrays), None, sites, 2, SHAPE.profile_bp)
+    assert got.half_life[0, SHAPE.profile_bp] == pytest.approx(0.5)
+    assert (got.half_life[1] == np.inf).all()
+    assert np.isnan(got.write).all()
 
 
 @pytest.mark.parametrize("lengths", [(100, 100, 100), (100, 50, 0), (50, 100, 25)])

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from scipy.stats import false_discovery_control
 
 from gatescope.boundaries.evidence import choose_unit, direction_evidence
-from gatescope.boundaries.figure import Panel, draw_profiles
 from gatescope.boundaries.measure import (
     BoundarySettings,
     GateData,
@@ -25,7 +24,8 @@ from gatescope.boundaries.measure import (
     measure,
     read_settings,
 )
-from gatescope.boundaries.profile import CROSSINGS, offsets_of
+from gatescope.boundaries.profile import CROSSINGS
+from gatescope.boundaries.profile_files import PROFILE_FILES, Crossed, ProfileSource, write_profiles
 from gatescope.boundaries.rule import DirectionEvidence, ModeEvidence
 from gatescope.boundaries.verdict import RunFacts, judge_run
 from gatescope.data.store import EncodedStore
@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 
 #: What every direction did at one crossing: keys are (direction, crossing).
 _All = Mapping[tuple[str, str], Measured]
-_WRITTEN = ("verdict.json", "profile.tsv", "units.tsv", "profile.svg")
+_WRITTEN = ("verdict.json", "units.tsv", *PROFILE_FILES, "grammar/*")
 
 
 def boundaries(
@@ -56,8 +56,7 @@ def boundaries(
 ) -> None:
     """Test what the forget gates of one run do at region boundaries; write tables, figure and verdict.
 
-    Writes ``profile.tsv``, ``units.tsv``, ``verdict.json`` and ``profile.svg``. One unit of one contig is in
-    memory at a time.
+    Writes ``units.tsv``, ``verdict.json`` and the files of `write_profiles`. One unit of one contig is in memory at a time.
 
     Parameters
     ----------
@@ -123,10 +122,24 @@ def _write(
     evidence = _evidence(data, measured, units, options, seed, {})
     content = judge_run(evidence, facts, options.rule, options.shape)
     log.info("%s", content["sentence"])
-    write_table(folder / "profile.tsv", _profile_table(measured))
     write_table(folder / "units.tsv", units)
+    content["profiles"] = write_profiles(
+        folder,
+        ProfileSource(data.units, data.units, data.store.peaks),
+        {key: _crossed(each, chosen[key[0]]) for key, each in measured.items()},
+        options.shape,
+        run=facts.run,
+        lookahead_bp=facts.lookahead_bp,
+        bootstraps=options.bootstraps,
+        seed=seed,
+    )
     write_json(folder / "verdict.json", content)
-    draw_profiles(_panels(measured, chosen), options.shape, facts.run, folder / "profile.svg")
+
+
+def _crossed(each: Measured, unit: int) -> Crossed:
+    """Take what the profiles show; the null is the same at every offset."""
+    low, high = (np.repeat(band[:, None], each.twin.shape[1], axis=1) for band in (each.null_low, each.null_high))
+    return Crossed(each.sites, unit, low, high, each.twin)
 
 
 def _read_meta(path: Path) -> dict[str, Any]:
@@ -262,40 +275,3 @@ def _evidence(
         )
         for row in rows
     }
-
-
-def _profile_table(measured: _All) -> pd.DataFrame:
-    """Return one row per direction, crossing, unit ("mean" last) and offset."""
-    tables = []
-    for (direction, crossing), each in measured.items():
-        rows, columns = each.forget.shape
-        names = [*map(str, range(rows - 1)), "mean"]
-        table = {
-            "direction": direction,
-            "crossing": crossing,
-            "unit": np.repeat(names, columns),
-            "offset": np.tile(offsets_of(columns // 2), rows),
-            "forget": each.forget.ravel(),
-            "null_low": np.repeat(each.null_low, columns),
-            "null_high": np.repeat(each.null_high, columns),
-            "twin": each.twin.ravel(),
-        }
-        tables.append(pd.DataFrame(table))
-    return pd.concat(tables, ignore_index=True)
-
-
-def _panels(measured: _All, chosen: Mapping[str, int]) -> dict[tuple[str, str], Panel]:
-    """Take the chosen units' profiles for the figure."""
-    panels = {}
-    for (direction, crossing), each in measured.items():
-        unit = chosen[direction]
-        panels[direction, crossing] = Panel(
-            unit=unit,
-            n_boundaries=each.sites.n,
-            chosen=each.forget[unit],
-            null_low=np.full(each.forget.shape[1], each.null_low[unit]),
-            null_high=np.full(each.forget.shape[1], each.null_high[unit]),
-            twin=each.twin[unit],
-            unit_mean=each.forget[-1],
-        )
-    return panels

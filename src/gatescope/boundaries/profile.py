@@ -3,20 +3,21 @@
 Directions, crossings and offsets follow ``docs/glossary.md``: offset 0 is the first base that the direction
 reads *beyond* the boundary; negative offsets were read before it.
 
-Public names: `CROSSINGS`, `ProfileShape`, `Sites`, `find_sites`, `offsets_of`,
-`gate_positions`, `gather`, `mean_profiles`, `MeanProfiles`, `flank_mean`, `drop`, `drop_offset`,
-`lowest_offset`, `dip`.
+Public names: `CROSSINGS`, `ProfileShape`, `Sites`, `find_sites`, `region_of`, `offsets_of`, `gate_positions`,
+`windows`, `forget_windows`, `gather`, `MeanProfiles`, `mean_profiles`, `WriteStore`, `mean_writes`, `UnitProfiles`,
+`unit_profiles`, `flank_mean`, `drop`, `drop_offset`, `lowest_offset`, `dip`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.special import expit
+from scipy.special import expit, log_expit
 
+from gatescope.boundaries.stretches import Spans, lie_inside
 from gatescope.config import check_lengths
 from gatescope.trace.units import DIRECTIONS, UnitStore
 
@@ -61,7 +62,8 @@ class Sites(NamedTuple):
     direction: int
     crossing: str
     positions: dict[str, NDArray[np.int64]]  # contig -> boundary positions, 0-based
-    n_dropped: int
+    n_dropped: int  # too near the end of a contig
+    n_outside: int = 0  # outside the stretches of a long contig
 
     @property
     def n(self) -> int:
@@ -70,9 +72,16 @@ class Sites(NamedTuple):
 
 
 def find_sites(
-    regions: pd.DataFrame, lengths: Mapping[str, int], direction: int, crossing: str, profile_bp: int
+    regions: pd.DataFrame,
+    lengths: Mapping[str, int],
+    direction: int,
+    crossing: str,
+    profile_bp: int,
+    stretches: Spans | None = None,
 ) -> Sites:
     """Find the boundaries that a direction crosses, leaving out those whose profile would leave the contig.
+
+    Of a long contig also those whose profile would leave its stretches.
 
     Parameters
     ----------
@@ -85,16 +94,50 @@ def find_sites(
     crossing : {"entry", "exit"}
     profile_bp : int
         Half-width of the profile.
+    stretches : mapping of str to int64 array, shape (n, 2), optional
+        What is looked at of long contigs (`gatescope.boundaries.stretches.draw_stretches`); the other
+        contigs are used whole.
     """
     edge = _EDGE[DIRECTIONS[direction], crossing]
-    positions, n_dropped = {}, 0
+    positions, n_dropped, n_outside = {}, 0, 0
     for contig, length in lengths.items():
         edges = regions.loc[regions["chrom"] == contig, edge].to_numpy(np.int64)
         inside = (edges >= profile_bp) & (edges <= length - profile_bp)
         n_dropped += int((~inside).sum())
-        if inside.any():
-            positions[contig] = np.sort(edges[inside])
-    return Sites(direction, crossing, positions, n_dropped)
+        edges = np.sort(edges[inside])
+        if stretches and contig in stretches:
+            looked_at = lie_inside(edges, stretches[contig], profile_bp)
+            n_outside += int((~looked_at).sum())
+            edges = edges[looked_at]
+        if len(edges):
+            positions[contig] = edges
+    return Sites(direction, crossing, positions, n_dropped, n_outside)
+
+
+def region_of(sites: Sites, regions: pd.DataFrame) -> dict[str, NDArray[np.int64]]:
+    """Return the region that each boundary is an edge of, contig -> int64 (n, 2), start and end.
+
+    Parameters
+    ----------
+    sites : Sites
+    regions : DataFrame
+        The merged regions that the sites were found in: `chrom, start, end`.
+
+    Raises
+    ------
+    ValueError
+        If a boundary is no edge of these regions.
+    """
+    edge = _EDGE[DIRECTIONS[sites.direction], sites.crossing]
+    found = {}
+    for contig, boundaries in sites.positions.items():
+        table = regions.loc[regions["chrom"] == contig, ["start", "end"]].sort_values("start")
+        edges = table[edge].to_numpy(np.int64)
+        at = np.searchsorted(edges, boundaries).clip(max=len(edges) - 1)
+        if (edges[at] != boundaries).any():
+            raise ValueError(f"boundaries of {contig} are no region's {edge}")
+        found[contig] = table.to_numpy(np.int64)[at]
+    return found
 
 
 def offsets_of(profile_bp: int) -> NDArray[np.int64]:
@@ -115,20 +158,52 @@ def gate_positions(
     return boundaries[:, None] - 1 - offsets
 
 
+def windows(
+    read: Callable[[str], NDArray[np.floating]], sites: Sites, offsets: NDArray[np.int64]
+) -> Iterator[tuple[str, NDArray[np.int64], NDArray[np.float64]]]:
+    """Yield what a track does around boundaries, a bounded number of boundaries at a time.
+
+    Parameters
+    ----------
+    read : callable of contig name to array, shape (L,)
+        The track in genomic order; may be memory-mapped.
+    sites : Sites
+    offsets : int64, shape (W,)
+
+    Yields
+    ------
+    contig : str
+    boundaries : int64, shape (n,)
+        Sorted within a contig.
+    values : float64, shape (n, W)
+        In reading order.
+    """
+    for contig, boundaries in sites.positions.items():
+        track = read(contig)
+        for first in range(0, len(boundaries), _CHUNK):
+            some = boundaries[first : first + _CHUNK]
+            at = gate_positions(some, offsets, sites.direction)
+            yield contig, some, np.asarray(track[at], np.float64)
+
+
+def _logit_windows(
+    units: UnitStore, sites: Sites, unit: int, offsets: NDArray[np.int64]
+) -> Iterator[tuple[str, NDArray[np.int64], NDArray[np.float64]]]:
+    """Yield the logits of one unit around boundaries, as `windows` does."""
+    return windows(lambda contig: units.logits(contig, sites.direction, unit), sites, offsets)
+
+
+def forget_windows(
+    units: UnitStore, sites: Sites, unit: int, profile_bp: int
+) -> Iterator[tuple[str, NDArray[np.int64], NDArray[np.float64]]]:
+    """Yield the forget gate of one unit around boundaries, as `windows` does, over the whole profile."""
+    for contig, boundaries, logits in _logit_windows(units, sites, unit, offsets_of(profile_bp)):
+        yield contig, boundaries, expit(logits)
+
+
 def gather(units: UnitStore, sites: Sites, unit: int, offsets: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return the logits of one unit at every (boundary, offset), shape (n, len(offsets)), float64."""
-    return np.concatenate(list(_windows(units, sites, unit, offsets)))
-
-
-def _windows(
-    units: UnitStore, sites: Sites, unit: int, offsets: NDArray[np.int64]
-) -> Iterator[NDArray[np.float64]]:
-    """Yield the logits around boundaries, a bounded number of boundaries at a time."""
-    for contig, boundaries in sites.positions.items():
-        logits = units.logits(contig, sites.direction, unit)
-        for first in range(0, len(boundaries), _CHUNK):
-            at = gate_positions(boundaries[first : first + _CHUNK], offsets, sites.direction)
-            yield np.asarray(logits[at], np.float64)
+    return np.concatenate([logits for _, _, logits in _logit_windows(units, sites, unit, offsets)])
 
 
 class MeanProfiles(NamedTuple):
@@ -153,11 +228,73 @@ def mean_profiles(units: UnitStore, sites: Sites, unit: int, profile_bp: int) ->
         Half-width of the profile.
     """
     sums = np.zeros((3, 2 * profile_bp))
-    for logits in _windows(units, sites, unit, offsets_of(profile_bp)):
-        sums[0] += expit(logits).sum(0)
+    for _, _, logits in _logit_windows(units, sites, unit, offsets_of(profile_bp)):
+        log_forget = log_expit(logits)  # -softplus(-z), exact where f rounds to 1
+        sums[0] += np.exp(log_forget).sum(0)  # f
         sums[1] += logits.sum(0)
-        sums[2] -= np.logaddexp(0, -logits).sum(0)  # ln f = -softplus(-z), exact where f rounds to 1
+        sums[2] += log_forget.sum(0)
     return MeanProfiles(*(sums / sites.n))
+
+
+class WriteStore(Protocol):
+    """Whatever reads what units write: `gatescope.trace.units.UnitStore` of a trace that has kept it."""
+
+    def writes(self, contig: str, direction: int, unit: int) -> NDArray[np.float32]:
+        """Return i g of one unit at each base, shape (L,), genomic order."""
+        ...
+
+
+def mean_writes(units: WriteStore, sites: Sites, unit: int, profile_bp: int) -> NDArray[np.float64]:
+    """Average the size of one unit's writes, |i g|, over boundaries, shape (2 * profile_bp,)."""
+    total = np.zeros(2 * profile_bp)
+    pieces = windows(
+        lambda contig: units.writes(contig, sites.direction, unit), sites, offsets_of(profile_bp)
+    )
+    for _, _, writes in pieces:
+        total += np.abs(writes).sum(0)
+    return total / sites.n
+
+
+class UnitProfiles(NamedTuple):
+    """Mean profiles of every unit of a direction, shape (H + 1, 2 * profile_bp); the last row is their mean."""
+
+    forget: NDArray[np.float64]  # f, in [0, 1]
+    logit: NDArray[np.float64]  # z with f = sigmoid(z)
+    half_life: NDArray[np.float64]  # bp, of the geometric mean of f: ln(1/2) / mean ln f
+    write: NDArray[np.float64]  # mean of |i g|; nan throughout where the trace kept no writes
+
+
+def unit_profiles(
+    units: UnitStore, writes: WriteStore | None, sites: Sites, n_units: int, profile_bp: int
+) -> UnitProfiles:
+    """Average each unit over boundaries; one unit of one contig is read at a time.
+
+    Parameters
+    ----------
+    units : UnitStore
+    writes : WriteStore or None
+        None: the trace has not kept what its units write.
+    sites : Sites
+        At least one boundary.
+    n_units : int
+        H.
+    profile_bp : int
+        Half-width of the profile.
+    """
+    means = [mean_profiles(units, sites, unit, profile_bp) for unit in range(n_units)]
+    if writes is None:
+        written = [np.full(2 * profile_bp, np.nan)] * n_units
+    else:
+        written = [mean_writes(writes, sites, unit, profile_bp) for unit in range(n_units)]
+    forget, logit, log_forget = (_with_mean(rows) for rows in zip(*means, strict=True))
+    with np.errstate(divide="ignore"):  # a gate that never lets go has a half-life without end
+        half_life = np.log(2) / np.abs(log_forget)
+    return UnitProfiles(forget, logit, half_life, _with_mean(written))
+
+
+def _with_mean(rows: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Stack profiles and add their mean as the last row."""
+    return np.stack([*rows, np.mean(rows, axis=0)])
 
 
 def _before(shape: ProfileShape) -> slice:
