@@ -18,7 +18,7 @@ STAGE_VERSIONS: dict[str, int] = {
     "bpnet": 1,
     "ensemble": 1,
     "compare": 1,
-    "trace": 4,
+    "trace": 5,
     "audit": 1,
     "locus": 1,
     "boundaries": 3,
