@@ -8,7 +8,7 @@ Public names: `STAGE_VERSIONS`.
 STAGE_VERSIONS: dict[str, int] = {
     "fetch": 1,  # raising it downloads everything again
     "simulate": 2,
-    "preflight": 5,
+    "preflight": 6,
     "cuts": 3,
     "peaks": 1,
     "bias": 1,
