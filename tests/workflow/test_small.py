@@ -55,7 +55,9 @@ def expected_files():
             f"trace/{run}/{gate}.{kind}.bw.json" for gate in GATES for kind in ("mean", "boundary_unit")
         )
         yield from (
-            f"trace/{network}/{name}" for network in (run, f"{run}.random") for name in ("units.tsv",)
+            f"trace/{network}/{name}"
+            for network in (run, f"{run}.random")
+            for name in ("units.tsv", "unit_sample.npz")
         )
         yield from (
             f"boundaries/{run}/{name}" for name in ("profile.tsv", "units.tsv", "verdict.json", "profile.svg")
