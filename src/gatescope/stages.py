@@ -8,7 +8,7 @@ Public names: `STAGE_VERSIONS`.
 STAGE_VERSIONS: dict[str, int] = {
     "fetch": 1,  # raising it downloads everything again
     "simulate": 2,
-    "preflight": 5,
+    "preflight": 6,
     "cuts": 3,
     "peaks": 1,
     "bias": 1,
@@ -18,7 +18,7 @@ STAGE_VERSIONS: dict[str, int] = {
     "bpnet": 1,
     "ensemble": 1,
     "compare": 1,
-    "trace": 4,
+    "trace": 5,
     "audit": 1,
     "locus": 1,
     "boundaries": 3,

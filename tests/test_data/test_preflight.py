@@ -218,7 +218,7 @@ def test_cost_follows_the_formulas():
     assert cost.trace_minutes == pytest.approx((2 * 4e6 + 1e6) * 6.56e-6 / 60, abs=0.05)
     assert cost.evaluate_minutes == pytest.approx((10 + 1e6 * (10 + layer) * 1e-6) / 60, abs=0.05)
     assert cost.boundaries_minutes == pytest.approx((10 + 1e6 * 8e-6) / 60, abs=0.05)
-    assert (cost.store_mb, cost.tracks_mb, cost.temporary_mb) == (24.0, 168.0, 512.0)
+    assert (cost.store_mb, cost.tracks_mb, cost.temporary_mb) == (24.0, 168.0, 1040.0)
     assert predict_cost(**ONE, runs=[RunSize()]) == cost, "without a name, the fold that holds out most"
 
 

@@ -29,8 +29,9 @@ from gatescope.trace.memory import (
 )
 from gatescope.trace.reading import Reading
 from gatescope.trace.replay import Steps
+from gatescope.trace.sample import join_parts, read_sample
 from gatescope.trace.sink import Piece
-from gatescope.trace.sinks import Slices, UnitLogits
+from gatescope.trace.sinks import HiddenChange, SampledUnits, Slices, UnitLogits, UnitWrites
 from gatescope.trace.tracks import GATES, MEMORY, ContigTracks, write_tracks
 from gatescope.trace.units import DIRECTIONS
 from mutants import failing, patch, together, value
@@ -67,7 +68,14 @@ def pieces(direction, segments, wrong=()):
         bases = np.stack([known[start : start + CALL_BP] for start in starts], axis=1)  # (T, B)
         read = {k: weight * torch.from_numpy(v[direction].T[bases]) for k, v in drawn().items()}
         steps = Steps(*(read[field] for field in Steps._fields[:6]), 0.0, bases.size)
-        yield Piece(direction, segments, starts, steps, reading, lambda logits=read["forget_logit"]: logits)
+        arrived = np.stack([hidden_before(direction, known, start) for start in starts])
+        before, logits = weight * torch.from_numpy(arrived), read["forget_logit"]
+        yield Piece(direction, segments, starts, steps, before, reading, lambda logits=logits: logits)
+
+
+def hidden_before(direction, known, start):
+    """Return h (H,) after the base read before a reading position: 0 where the reading starts."""
+    return drawn()["hidden"][direction, :, known[start - 1]] if start else np.zeros(HIDDEN)
 
 
 def send(*takers):
@@ -151,6 +159,48 @@ def logits_are_right():
         return np.allclose(np.load(Path(folder) / "units.npy"), logits_on_disk(), rtol=1e-6)
 
 
+def writes_are_right():
+    expected = drawn()["input"] * drawn()["candidate"]
+    expected[:, :, slice(*SKIPPED[0])] = 0
+    with TemporaryDirectory() as folder:
+        send(UnitWrites(Path(folder) / "writes.npy", HIDDEN))
+        found = np.load(Path(folder) / "writes.npy")
+    return found.dtype == np.float32 and np.allclose(found, expected, rtol=1e-6)
+
+
+def change_is_right():
+    known = np.delete(np.arange(LENGTH), slice(*SKIPPED[0]))
+    expected = np.zeros((2, LENGTH))
+    for direction, order in enumerate((known, known[::-1])):
+        before = np.zeros(HIDDEN)
+        for base in order:
+            hidden = drawn()["hidden"][direction, :, base]
+            expected[direction, base] = math.dist(hidden, before)
+            before = hidden
+    with TemporaryDirectory() as folder:
+        send(HiddenChange(Path(folder) / "change.npy"))
+        found = np.load(Path(folder) / "change.npy")
+    return found.dtype == np.float32 and np.allclose(found, expected, rtol=1e-6)
+
+
+#: Beside each other, at both ends, on either side of the bases that were not read and of segments.
+SAMPLED = np.array([0, 1, 299, 300, 301, 499, 520, 700, 919, 920, LENGTH - 1])
+
+
+def sample_is_right():
+    with TemporaryDirectory() as folder:
+        send(SampledUnits(Path(folder) / "sample.npz", SAMPLED, HIDDEN))
+        join_parts(Path(folder) / "all.npz", "ab", {"c": Path(folder) / "sample.npz"})
+        found = read_sample(Path(folder) / "all.npz")
+    write = drawn()["input"] * drawn()["candidate"]
+    return (
+        (found.model_sha256, found.contigs.tolist(), found.position.tolist())
+        == ("ab", ["c"], SAMPLED.tolist())
+        and np.allclose(found.forget_logit, drawn()["forget_logit"][:, :, SAMPLED], rtol=1e-6)
+        and np.allclose(found.write, write[:, :, SAMPLED], rtol=1e-6)
+    )
+
+
 def slices_are_right():
     with TemporaryDirectory() as folder:
         send(Slices(Path(folder), [REGION], HIDDEN, str(drawn()["cell"].dtype)))
@@ -223,6 +273,9 @@ CHECKS = {
     "mean tracks": mean_tracks_are_right,
     "unit tracks": unit_tracks_are_right,
     "logits": logits_are_right,
+    "writes": writes_are_right,
+    "change of hidden states": change_is_right,
+    "sample": sample_is_right,
     "slices": slices_are_right,
     "census": census_counts_once,
     "hidden states of the census": census_samples_hidden_states,
@@ -277,7 +330,7 @@ TRACKS = {"mean tracks", "unit tracks"}
 MUTANTS = {
     "rev left in reading order": (
         patch(Reading, "place", lambda right, self, at, x: right(self, at, x[::-1] if self.direction else x)),
-        {*TRACKS, "logits", "slices"},
+        {*TRACKS, "logits", "slices", "writes", "change of hidden states"},
     ),
     "row of the other direction": (patch(ContigTracks, "take", other_direction), TRACKS),
     "file of the other direction": (value(tracks, "DIRECTIONS", ("rev", "fwd")), TRACKS),
@@ -292,8 +345,31 @@ MUTANTS = {
     ),
     "forget logits of another unit": (
         value(Piece, "forget_logit", property(lambda piece: piece._logits().roll(1, 2))),
-        {"unit tracks", "logits", "slices"},
+        {"unit tracks", "logits", "slices", "sample"},
     ),
+    "size of a write without its sign": (
+        value(Piece, "write", property(lambda piece: (piece.steps.input * piece.steps.candidate).abs())),
+        {"writes", "sample"},
+    ),
+    "writes of another unit": (
+        value(Piece, "write", property(lambda piece: (piece.steps.input * piece.steps.candidate).roll(1, 2))),
+        {"writes", "sample"},
+    ),
+    "change from the start at each call": (
+        patch(sinks, "hidden_before", lambda right, hidden, first: right(hidden, 0 * first)),
+        {"change of hidden states"},
+    ),
+    "change to the base after": (
+        patch(sinks, "hidden_before", lambda right, hidden, first: hidden.roll(-1, 0)),
+        {"change of hidden states"},
+    ),
+    "sample a base off": (
+        patch(
+            SampledUnits, "__init__", lambda right, self, path, at, hidden: right(self, path, at + 1, hidden)
+        ),
+        {"sample"},
+    ),
+    "sample of the other direction": (patch(SampledUnits, "take", other_direction), {"sample"}),
     "input and forget gate exchanged": (exchanged("input_gate", "forget_gate"), TRACKS),
     "input and output gate exchanged": (exchanged("input_gate", "output_gate"), TRACKS),
     "tracks a base off": (

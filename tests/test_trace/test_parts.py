@@ -102,21 +102,30 @@ def test_an_interrupted_trace_goes_on_after_the_last_finished_contig(world, read
     assert read == contigs[2:]
 
 
-@pytest.mark.parametrize("change", ["weights", "dtype", "unknown_bases", "slices", "an array"])
+@pytest.mark.parametrize("change", ["weights", "dtype", "unknown_bases", "slices"])
 def test_what_was_made_from_something_else_is_made_anew(world, change, read):
     run(world, "out", piece="1-of-2")
     traced, options = list(read), {}
     if change == "weights":
         save(world / "model", make_store(world / "again"), seed=9)
-    elif change == "an array":
-        next((world / "out").glob(f"parts.*/{traced[0]}/tracks.npy")).unlink()
     else:
         options = {"dtype": "float64", "unknown_bases": "freeze", "slices": world / "regions.bed"}
         options = {change: options[change]}
     again = {name: content for name, content in run(world, "out", **options).items() if "parts." not in name}
-    expected = {"slices": {"one", "four"} & set(traced), "an array": set(traced[:1])}.get(change, set(traced))
+    expected = {"slices": {"one", "four"} & set(traced)}.get(change, set(traced))
     assert sorted(read) == sorted([*LENGTHS, *expected])
     assert again == run(world, "straight", **options)
+
+
+@pytest.mark.parametrize("lost", ["tracks.npy", "sample.npz", "logits.npy", "writes.npy", "change.npy"])
+def test_a_part_that_lacks_an_array_is_made_anew(world, lost, read):
+    whole = run(world, "whole")
+    run(world, "out", piece="1-of-2")
+    (path,) = (world / "out").glob(f"parts.*/four/{lost}")  # held out: single units are kept as well
+    path.unlink()
+    read.clear()
+    assert run(world, "out") == whole
+    assert "four" in read and "one" not in read
 
 
 def test_traces_of_other_things_do_not_touch_each_other_s_parts(world):
@@ -188,6 +197,11 @@ def test_a_full_disk_is_noticed_before_the_start(world, monkeypatch, read, caplo
     with caplog.at_level("INFO", "gatescope"):
         run(world, "out", contigs="three")
     assert f"tracing {LENGTHS['three']:,} bp takes" in caplog.text and "MB of disk" in caplog.text
+    caplog.clear()
+    with caplog.at_level("INFO", "gatescope"):
+        run(world, "units", contigs="held-out", tracks="none")
+    of_units = sum(path.stat().st_size - 128 for path in (world / "units/units").iterdir()) / 1e6
+    assert f"takes {of_units:.0f} MB of disk" in caplog.text and of_units > 0.1
     usage = module.shutil.disk_usage(world)._replace(free=1000)
     monkeypatch.setattr(module.shutil, "disk_usage", lambda path: usage)
     read.clear()

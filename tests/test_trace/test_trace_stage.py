@@ -16,6 +16,7 @@ from gatescope.model.network import AccessibilityNetwork
 from gatescope.model.network_config import NetworkConfig
 from gatescope.model.persist import load_model, save_model
 from gatescope.trace import kernel as kernel_module
+from gatescope.trace import sample as sample_module
 from gatescope.trace import stream as stream_module
 from gatescope.trace import tracks as tracks_module
 from gatescope.trace.certificate import ReplayError
@@ -27,7 +28,9 @@ from gatescope.trace.memory import (
     write_magnitude,
 )
 from gatescope.trace.replay import trace_windows
+from gatescope.trace.sample import read_sample
 from gatescope.trace.trace import trace
+from gatescope.trace.units import UnitStore
 from tiny_store import LENGTHS, make_store
 
 GATES = {"forget_gate": "forget_logit", "input_gate": "input_logit", "output_gate": "output_logit"}
@@ -73,7 +76,8 @@ def test_mean_tracks_units_and_summary(world):
     sidecar = json.loads((world / "out/forget_gate.rev.mean.bw.json").read_text())
     assert (sidecar["direction"], sidecar["gaps"], sidecar["resolution_bp"]) == ("rev", "missing", 1)
     assert sidecar["certificate"]["max_error"] <= sidecar["certificate"]["tolerance"] == 5e-6
-    assert sorted(p.name for p in (world / "out/units").iterdir()) == ["four.npy", "three.npy"]
+    names = [f"{contig}{kind}.npy" for contig in ("four", "three") for kind in (".change", "", ".writes")]
+    assert sorted(p.name for p in (world / "out/units").iterdir()) == names
     logits = np.load(world / "out/units/four.npy")
     assert (logits.dtype, logits.shape) == (np.float32, (2, 3, 700))
     expected = gates_of(world, "four")["forget_gate"]
@@ -103,6 +107,54 @@ def test_other_cells_and_stems_are_traced_alike(tmp_path, options):
         wanted = torch.sigmoid(traced.forget_logit[0, row]).mean(0).numpy()
         found = read_bigwig(world / f"out/forget_gate.{direction}.mean.bw", "four")
         np.testing.assert_allclose(found, wanted, atol=2e-6)
+
+
+def test_units_can_be_read_back_base_by_base(world):
+    """Writes and the change of the hidden states, and from gates and writes the cell states, in reading order."""
+    trace(world / "model", world / "out", store=world / "store", contigs="held-out", tracks="none")
+    store, (network, _) = make_store(world / "again"), load_model(world / "model")
+    units = UnitStore(world / "out", LENGTHS)
+    for contig in ("three", "four"):
+        x = torch.from_numpy(one_hot(np.asarray(store.codes(contig))))[None]
+        traced = trace_windows(network.double(), x)
+        written = torch.sigmoid(traced.input_logit) * traced.candidate
+        for direction, turn in enumerate((slice(None), slice(None, None, -1))):
+            hidden = np.pad(traced.hidden[0, direction].numpy()[:, turn], ((0, 0), (1, 0)))
+            moved = np.linalg.norm(np.diff(hidden), axis=0)[turn]
+            assert np.abs(units.hidden_change(contig, direction) - moved).max() < 1e-5
+            for unit in range(3):
+                writes = units.writes(contig, direction, unit)
+                assert np.abs(writes - written[0, direction, unit].numpy()).max() < 1e-5
+                gates = 1 / (1 + np.exp(-units.logits(contig, direction, unit).astype(float)))
+                cell, cells = 0.0, []
+                for f, write in zip(gates[turn], writes[turn].astype(float), strict=True):
+                    cell = f * cell + write
+                    cells.append(cell)
+                assert np.abs(traced.cell[0, direction, unit].numpy()[turn] - cells).max() < 1e-5
+
+
+def test_a_sample_of_every_unit_is_kept_of_all_contigs(world, monkeypatch):
+    """The same bases whichever contigs are traced, none of them unknown; what stands there is what the arrays hold."""
+    monkeypatch.setattr(sample_module, "_BASES", 1000)
+    trace(world / "model", world / "all", store=world / "store", unknown_bases="freeze")
+    trace(world / "model", world / "some", store=world / "store", contigs="held-out", tracks="none")
+    whole, some = (read_sample(world / name / "unit_sample.npz") for name in ("all", "some"))
+    assert whole.contigs.tolist() == list(LENGTHS) and some.contigs.tolist() == ["three", "four"]
+    assert whole.model_sha256 == load_model(world / "model")[1]["sha256"]
+    spacing = -(-sum(LENGTHS.values()) // 1000)
+    for sample, out in ((whole, "all"), (some, "some")):
+        units = UnitStore(world / out, LENGTHS)
+        for row, contig in enumerate(sample.contigs):
+            mine = sample.contig == row
+            at = sample.position[mine]
+            places = range(spacing // 2, LENGTHS[contig], spacing)
+            assert at.tolist() == [place for place in places if not 300 <= place < 320]
+            for direction in range(2 if contig in ("three", "four") else 0):
+                for unit in range(3):
+                    one = units.logits(contig, direction, unit)[at]
+                    assert np.array_equal(sample.forget_logit[direction, unit, mine], one)
+                    one = units.writes(contig, direction, unit)[at]
+                    assert np.array_equal(sample.write[direction, unit, mine], one)
 
 
 def test_census_counts_every_base(world):
@@ -245,6 +297,9 @@ def test_any_fasta_can_be_traced(world):
     summary = json.loads((world / "from_fasta/summary.json").read_text())
     assert list(summary["contigs"]) == ["one", "four"] and len(summary["fasta_sha256"]) == 64
     assert not (world / "from_fasta/units").exists()
+    straight, again = (read_sample(world / out / "unit_sample.npz") for out in ("out", "from_fasta"))
+    assert again.contigs.tolist() == ["one", "four"] and again.forget_logit.shape[:2] == (2, 3)
+    assert straight.position.size == sum(LENGTHS.values()) - 4 * 20  # so small a genome: every known base
 
 
 def test_a_fasta_is_read_once_per_contig(world, monkeypatch):
@@ -304,6 +359,8 @@ def test_tracks_show_what_the_policy_did_at_unknown_bases(world, policy):
         assert (written == 0).all() and np.isnan(output).all()
     logits = np.load(world / "out/units/four.npy")[:, :, 300:320]
     assert 1 / (1 + np.exp(-logits.astype(float))) == pytest.approx(np.full((2, 3, 20), kept), abs=1e-5)
+    assert (np.load(world / "out/units/four.writes.npy")[:, :, 300:320] == 0).all()
+    assert (np.load(world / "out/units/four.change.npy")[:, 300:320] == 0).all()
     summary = json.loads((world / "out/summary.json").read_text())
     assert summary["unknown_bases"] == policy
     assert summary["certificate"]["model_error"] < 1e-5

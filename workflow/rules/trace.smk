@@ -56,6 +56,7 @@ rule trace:
         tracks=expand("results/{{sample}}/trace/{{run}}/{track}", track=gate_tracks("mean")),
         census="results/{sample}/trace/{run}/units.tsv",
         summary="results/{sample}/trace/{run}/summary.json",
+        units_sample="results/{sample}/trace/{run}/unit_sample.npz",
         units=temp(directory("results/{sample}/trace/{run}/units")),
     log:
         "logs/trace/{sample}.{run}.log",
@@ -135,6 +136,7 @@ rule trace_twin:
     output:
         census="results/{sample}/trace/{run}.random/units.tsv",
         summary="results/{sample}/trace/{run}.random/summary.json",
+        units_sample="results/{sample}/trace/{run}.random/unit_sample.npz",
         units=temp(directory("results/{sample}/trace/{run}.random/units")),
     log:
         "logs/trace_twin/{sample}.{run}.log",

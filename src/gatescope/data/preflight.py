@@ -87,7 +87,7 @@ class Cost:
         Disk that stays occupied: 2 bytes per bp and 4 per bp and track; 12 tracks x 3.5 bytes per bp that gets
         tracks.
     temporary_mb : float
-        Disk in between: run and untrained twin x 2 directions x H x 4 bytes x held-out bp.
+        Disk in between: run and untrained twin x 2 directions x (2 H + 1) x 4 bytes x held-out bp.
     """
 
     runs: int
@@ -134,7 +134,7 @@ def predict_cost(
         evaluate += size.runs * (_START_S * 1e6 + held_out * (10 + recurrence_us))
         boundaries += size.runs * (_START_S * 1e6 + held_out * size.hidden_units * 0.25)
         tracks += size.runs * _TRACKS_PER_RUN * shown * _TRACK_BYTES_PER_BP
-        temporary += size.runs * 2 * held_out * size.hidden_units * _UNIT_BYTES_PER_BP
+        temporary += size.runs * 2 * held_out * (2 * size.hidden_units + 1) * _UNIT_BYTES_PER_BP
     minutes = (round(us / 60e6, 1) for us in (train, trace, evaluate, boundaries))
     megabytes = (round(size / 1e6, 1) for size in (bp * (2 + 4 * n_tracks), tracks, temporary))
     return Cost(int(n), *minutes, *megabytes)

@@ -25,15 +25,24 @@ from gatescope.model.predict import Genome
 from gatescope.trace.census import Census, GateCensus
 from gatescope.trace.certificate import Certificate
 from gatescope.trace.reading import UnknownBases
+from gatescope.trace.sample import sampled_bases
 from gatescope.trace.sink import Sink
-from gatescope.trace.sinks import ModelCheck, Progress, Slices, UnitLogits
+from gatescope.trace.sinks import (
+    HiddenChange,
+    ModelCheck,
+    Progress,
+    SampledUnits,
+    Slices,
+    UnitLogits,
+    UnitWrites,
+)
 from gatescope.trace.stream import ContigStream
 from gatescope.trace.tracks import ContigTracks, Units
-from gatescope.trace.units import DIRECTIONS
+from gatescope.trace.units import DIRECTIONS, UNIT_ARRAYS
 
 log = logging.getLogger(__name__)
 
-_DESCRIPTION, _CENSUS = "part.json", "census.npz"
+_DESCRIPTION, _CENSUS, _TRACKS, _SAMPLE = "part.json", "census.npz", "tracks.npy", "sample.npz"
 
 
 @dataclass(frozen=True)
@@ -46,9 +55,10 @@ class Wanted:
     tracks : bool
         What the tracks show.
     units : dict of str to int, optional
-        Unit per direction whose gates and memory the tracks show; None is the mean over units.
-    logits : bool
-        Forget logits of every unit.
+        Unit per direction whose gates and memory the tracks show; None is the mean over units, and then census and
+        sample of all units are kept as well.
+    every_unit : bool
+        Forget logits and writes of every unit, and the change of the hidden states, at every base.
     slices : sequence of (start, end)
         Regions of which everything is kept.
     """
@@ -56,7 +66,7 @@ class Wanted:
     contig: str
     tracks: bool
     units: Units
-    logits: bool
+    every_unit: bool
     slices: Sequence[tuple[int, int]]
 
 
@@ -67,7 +77,8 @@ class Part:
     Attributes
     ----------
     folder : Path
-        Holds `tracks.npy` (`ContigTracks`), `units.npy` (`UnitLogits`), `slices`, as far as wanted.
+        Holds `tracks.npy` (`ContigTracks`), `sample.npz` (`SampledUnits`), `logits.npy`, `writes.npy`, `change.npy`
+        (`UNIT_ARRAYS`), `slices`, as far as wanted.
     certificate : Certificate
     seams : list of dict
         Report of each direction of each layer.
@@ -86,12 +97,17 @@ class Part:
     @property
     def tracks(self) -> Path:
         """The array of `ContigTracks`."""
-        return self.folder / "tracks.npy"
+        return self.folder / _TRACKS
 
     @property
-    def units(self) -> Path:
-        """The array of `UnitLogits`."""
-        return self.folder / "units.npy"
+    def sample(self) -> Path:
+        """The file of `SampledUnits`."""
+        return self.folder / _SAMPLE
+
+    @property
+    def units(self) -> dict[str, Path]:
+        """The arrays of every unit at every base, by their names in `UNIT_ARRAYS`."""
+        return {name: self.folder / f"{name}.npy" for name in UNIT_ARRAYS}
 
     @property
     def slices(self) -> list[Path]:
@@ -119,14 +135,8 @@ def trace_contig(
     target = folder / contig_file_stem(wanted.contig)
     with replacing_folder(target, ("*.json", "*.npy", "*.npz", "slices/*.npz")) as partial:
         check, census = ModelCheck(network, genome, unknown), Census()
-        sinks: list[Sink] = [census] if wanted.units is None else []
-        if wanted.tracks:
-            sinks.append(ContigTracks(partial / "tracks.npy", wanted.units))
-        if wanted.logits:
-            sinks.append(UnitLogits(partial / "units.npy", network.config.hidden_units))
-        if wanted.slices:
-            size, dtype = network.config.hidden_units, made_from["dtype"]
-            sinks.append(Slices(partial / "slices", wanted.slices, size, dtype))
+        sinks = _sinks(wanted, partial, network.config.hidden_units, genome, made_from["dtype"])
+        sinks += [census] if wanted.units is None else []
         reports = stream.read(wanted.contig, sinks, lambda *layer: [check.of_layer(*layer), progress])
         certificate = check.certificate.checked()
         found = {
@@ -137,6 +147,22 @@ def trace_contig(
         np.savez(partial / _CENSUS, allow_pickle=False, **_flat(census.found()))
         write_json(partial / _DESCRIPTION, found)
     return _read(target, found)
+
+
+def _sinks(wanted: Wanted, folder: Path, hidden_units: int, genome: Genome, dtype: str) -> list[Sink]:
+    """Return who keeps what is wanted of a contig, but for the census."""
+    sinks: list[Sink] = []
+    if wanted.tracks:
+        sinks.append(ContigTracks(folder / _TRACKS, wanted.units))
+    if wanted.units is None:
+        places = sampled_bases(genome.lengths, wanted.contig, genome.codes(wanted.contig))
+        sinks.append(SampledUnits(folder / _SAMPLE, places, hidden_units))
+    if wanted.every_unit:
+        logits, writes, change = (folder / f"{name}.npy" for name in UNIT_ARRAYS)
+        sinks += [UnitLogits(logits, hidden_units), UnitWrites(writes, hidden_units), HiddenChange(change)]
+    if wanted.slices:
+        sinks.append(Slices(folder / "slices", wanted.slices, hidden_units, dtype))
+    return sinks
 
 
 def finished_part(wanted: Wanted, folder: Path, made_from: Mapping[str, Any]) -> Part | None:
@@ -150,10 +176,10 @@ def finished_part(wanted: Wanted, folder: Path, made_from: Mapping[str, Any]) ->
         found = read_json(target / _DESCRIPTION)
         if found.get("made_from") == expected:
             part = _read(target, found)
-            whole = (not wanted.tracks or part.tracks.is_file()) and (
-                not wanted.logits or part.units.is_file()
-            )
-            if whole and len(part.slices) == len(wanted.slices):
+            arrays = [part.tracks] if wanted.tracks else []
+            arrays += [part.sample] if wanted.units is None else []
+            arrays += part.units.values() if wanted.every_unit else []
+            if all(path.is_file() for path in arrays) and len(part.slices) == len(wanted.slices):
                 return part
     log.info("%s: what an earlier trace left was made from something else: traced again", wanted.contig)
     return None

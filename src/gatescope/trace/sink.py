@@ -28,12 +28,15 @@ class Piece:
         Reading position of each row's first base.
     steps : Steps
         Gates and states, each (T, B, H).
+    before : Tensor
+        The hidden state with which each row arrived at its first base, (B, H).
     """
 
     direction: int
     segments: list[int]
     starts: list[int]
     steps: Steps
+    before: Tensor
     reading: Reading
     _logits: Callable[[], Tensor]
 
@@ -41,6 +44,11 @@ class Piece:
     def forget_logit(self) -> Tensor:
         """The forget gate before its activation, (T, B, H): computed only if somebody asks."""
         return self._logits()
+
+    @cached_property
+    def write(self) -> Tensor:
+        """What each base adds to the cell state, i g with its sign, (T, B, H)."""
+        return self.steps.input * self.steps.candidate
 
     def rows(self, values: NDArray) -> Iterator[tuple[slice, NDArray]]:
         """Yield (slice of the contig, values in genomic order) for values (T, B, ...)."""

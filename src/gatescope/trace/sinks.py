@@ -1,8 +1,8 @@
-"""What becomes of the gates of a contig as they stream by? A certificate, arrays of forget logits, slices.
+"""What becomes of the gates of a contig as they stream by? A certificate, arrays of single units, slices.
 
 What they keep in memory does not grow with the contig. Tracks and census have modules of their own.
 
-Public names: `ModelCheck`, `UnitLogits`, `Slices`, `Progress`.
+Public names: `ModelCheck`, `UnitLogits`, `UnitWrites`, `HiddenChange`, `SampledUnits`, `Slices`, `Progress`.
 """
 
 import logging
@@ -20,6 +20,8 @@ from gatescope.model.predict import Genome
 from gatescope.model.runtime import exact_arithmetic
 from gatescope.trace.certificate import Certificate, worst
 from gatescope.trace.reading import UnknownBases
+from gatescope.trace.replay import hidden_before
+from gatescope.trace.sample import write_part
 from gatescope.trace.scratch import OnDisk, held_logit
 from gatescope.trace.sink import Piece, Sink
 from gatescope.trace.source import Source
@@ -129,30 +131,105 @@ class _LayerCheck(Sink):
         self._check.note(piece, self._own[piece.direction])
 
 
-class UnitLogits(Sink):
-    """Keep the forget logits of every unit of a contig, float32 (D, H, L), genomic order."""
+class _OnFile(Sink):
+    """Keep values of a contig in an array on disk, float32 (D, ..., L), genomic order; (...) is `each`."""
 
-    def __init__(self, path: Path, hidden_units: int) -> None:
-        self._path, self._hidden = path, hidden_units
+    def __init__(self, path: Path, each: tuple[int, ...]) -> None:
+        self._path, self._each = path, each
 
     def begin(self, contig: str, length: int) -> None:
-        """Make the array."""
-        self._array = OnDisk(self._path, (len(DIRECTIONS), self._hidden, length))
+        """Make the array, of zeros."""
+        self._array = OnDisk(self._path, (len(DIRECTIONS), *self._each, length))
 
-    def take(self, piece: Piece) -> None:
-        """Write the logits where they belong."""
-        logits = piece.forget_logit.float().cpu().numpy()  # (T, B, H)
-        for where, row in piece.rows(logits):
-            self._array.write((piece.direction, slice(None), where), row.T)
-
-    def skip(self, direction: int, start: int, end: int, log_retention: float) -> None:
-        """Write the retention of each unread base as a logit, no larger than float32 can tell from 1."""
-        block = np.full((self._hidden, end - start), held_logit(log_retention), np.float32)
-        self._array.write((direction, slice(None), slice(start, end)), block)
+    def _keep(self, piece: Piece, values: torch.Tensor) -> None:
+        """Write values (T, B, ...) where they belong."""
+        for where, row in piece.rows(values.float().cpu().numpy()):
+            self._array.write((piece.direction, ..., where), row.T)
 
     def end(self) -> None:
         """Finish the file."""
         self._array.flush()
+
+
+class UnitLogits(_OnFile):
+    """Keep the forget logits of every unit of a contig, float32 (D, H, L), genomic order."""
+
+    def __init__(self, path: Path, hidden_units: int) -> None:
+        super().__init__(path, (hidden_units,))
+
+    def take(self, piece: Piece) -> None:
+        """Write the logits where they belong."""
+        self._keep(piece, piece.forget_logit)
+
+    def skip(self, direction: int, start: int, end: int, log_retention: float) -> None:
+        """Write the retention of each unread base as a logit, no larger than float32 can tell from 1."""
+        block = np.full((*self._each, end - start), held_logit(log_retention), np.float32)
+        self._array.write((direction, ..., slice(start, end)), block)
+
+
+class UnitWrites(_OnFile):
+    """Keep what every unit writes at each base of a contig, i g with its sign, float32 (D, H, L), genomic order.
+
+    An unread base writes nothing: 0.
+    """
+
+    def __init__(self, path: Path, hidden_units: int) -> None:
+        super().__init__(path, (hidden_units,))
+
+    def take(self, piece: Piece) -> None:
+        """Write i g where it belongs."""
+        self._keep(piece, piece.write)
+
+
+class HiddenChange(_OnFile):
+    """Keep how far the hidden states of a direction move at each base, float32 (D, L), genomic order.
+
+    The length of ``h_t - h_(t-1)`` over the units of the direction, in reading order; before the first base h is that
+    of the start, 0. At an unread base it is 0; what a run of them lets decay is gone before the next base is read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, ())
+
+    def take(self, piece: Piece) -> None:
+        """Write the lengths where they belong."""
+        hidden = piece.steps.hidden
+        self._keep(piece, (hidden - hidden_before(hidden, piece.before)).norm(dim=-1))
+
+
+class SampledUnits(Sink):
+    """Keep forget logits and writes of every unit at some bases of a contig, as `write_part` of a sample takes them.
+
+    They are held in memory until the contig is read.
+
+    Parameters
+    ----------
+    path : Path
+        Of the ``.npz`` file.
+    positions : ndarray, shape (n,), int64
+        Bases of the contig, sorted.
+    hidden_units : int
+        H.
+    """
+
+    def __init__(self, path: Path, positions: NDArray[np.int64], hidden_units: int) -> None:
+        self._path, self._positions = path, positions
+        self._kept = np.full((2, len(DIRECTIONS), hidden_units, len(positions)), np.nan, np.float32)
+
+    def take(self, piece: Piece) -> None:
+        """Keep what stands at the bases."""
+        for row, first in enumerate(piece.starts):
+            for span in piece.reading.spans(first, first + len(piece.steps.hidden)):
+                low, high = np.searchsorted(self._positions, [span.start, span.end])
+                if low < high:
+                    at = self._positions[low:high] - span.start
+                    steps = span.first + (span.end - span.start - 1 - at if piece.direction else at)
+                    for kept, values in zip(self._kept, (piece.forget_logit, piece.write), strict=True):
+                        kept[piece.direction, :, low:high] = values[steps, row].float().cpu().numpy().T
+
+    def end(self) -> None:
+        """Write the file."""
+        write_part(self._path, self._positions, self._kept)
 
 
 class Slices(Sink):

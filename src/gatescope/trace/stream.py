@@ -227,7 +227,8 @@ class _DirectionReader:
             segment = min(wanted.segment_bp, length)
         else:
             pays = int(length * _BURN_IN_SHARE / burn_in) if forgets or wanted.burn_in_bp else 1
-            segment = _round_up(-(-length // max(1, min(wanted.rows, pays))), _FEWEST_STEPS)
+            share = -(-length // max(1, min(wanted.rows, pays)))
+            segment = share + -share % _FEWEST_STEPS
         count = -(-length // segment)
         burn_in = burn_in if count > 1 else 0
         rows = min(wanted.rows, count)
@@ -337,6 +338,7 @@ class _DirectionReader:
             [segments[row] for row in active],
             [starts[row] + at for row in active],
             steps,
+            state[0],
             self._reading,
             lambda: self._tracer.forget_logits(inputs, state, steps.hidden),
         )
@@ -368,10 +370,6 @@ class _DirectionReader:
     def _zeros(self, rows: int) -> State:
         h, c = self._tracer.cell.zero_state
         return h.repeat(rows, 1), c.repeat(rows, 1)
-
-
-def _round_up(value: int, step: int) -> int:
-    return -(-value // step) * step
 
 
 def _row(state: State, row: int) -> State:

@@ -32,6 +32,7 @@ from gatescope.trace.certificate import Certificate
 from gatescope.trace.memory import half_life
 from gatescope.trace.parts import Part, Wanted, finished_part, trace_contig
 from gatescope.trace.reading import UnknownBases
+from gatescope.trace.sample import SAMPLE_FILE, join_parts
 from gatescope.trace.sinks import Progress
 from gatescope.trace.source import Sequences, choose_contigs, held_out_contigs, open_genome
 from gatescope.trace.stream import ContigStream
@@ -61,8 +62,9 @@ def trace(
 ) -> None:
     """Replay the gates of a network over whole contigs and write what was asked for.
 
-    Without `units`: the per-unit forget logits of held-out contigs (`units/{contig}.npy`, float32, shape
-    (D, H, L)), the census `units.tsv`, `summary.json`, and with ``tracks="mean"`` the mean gate tracks.
+    Without `units`: what every unit did on held-out contigs (`units/`, see `gatescope.trace.units`), and at the bases
+    of a sample everywhere (`unit_sample.npz`), the census `units.tsv`, `summary.json`, and with ``tracks="mean"`` the
+    mean gate tracks.
     With `units` or `unit`: only the gate tracks of these units, and their memory: half-life, horizons, writes.
 
     Each finished contig rests in a folder of its own (``parts.*``) until all are read: run again after an
@@ -124,7 +126,7 @@ def trace(
             contig,
             tracks=has_tracks,
             units=shown,
-            logits=shown is None and contig in job.held_out,
+            every_unit=shown is None and contig in job.held_out,
             slices=_regions_of(contig, regions),
         )
         for contig in chosen
@@ -142,6 +144,8 @@ def trace(
     _gather(job, wanted, parts, output, kind, decimals, certificate)
     if table is not None:
         write_table(output / "units.tsv", table)
+        samples = {each.contig: part.sample for each, part in zip(wanted, parts, strict=True)}
+        join_parts(output / SAMPLE_FILE, job.meta["sha256"], samples)
         write_json(output / "summary.json", _summary(job, wanted, parts, certificate))
     for part in parts:
         shutil.rmtree(part.folder)
@@ -246,7 +250,8 @@ def _require_space(job: _Job, wanted: Sequence[Wanted], folder: Path) -> None:
     size, both = job.network.like.element_size(), len(DIRECTIONS)
     kept = 0
     for each in wanted:
-        per_bp = (len(track_rows(each.units)) if each.tracks else 0) + each.logits * config.hidden_units
+        per_bp = len(track_rows(each.units)) if each.tracks else 0
+        per_bp += (2 * config.hidden_units + 1) * each.every_unit  # logits and writes, and the change of h
         sliced = sum(end - start for start, end in each.slices) * 7 * config.hidden_units * size
         kept += both * (lengths[each.contig] * per_bp * 4 + sliced)
     # hidden states of the layers below rest elsewhere, of one contig at a time
@@ -303,8 +308,8 @@ def _gather(
     if makes["units"]:
         with replacing_folder(output / "units", ("*.npy",)) as folder:
             for each, part in zip(wanted, parts, strict=True):
-                if each.logits:
-                    part.units.replace(folder / unit_file(each.contig))
+                for name, path in part.units.items() if each.every_unit else ():
+                    path.replace(folder / unit_file(each.contig, name))
 
 
 def _described(job: _Job) -> dict[str, Any]:

@@ -1,8 +1,8 @@
-"""Where do the forget gates of single units rest between `trace` and `boundaries`? One array per contig.
+"""Where does what single units did rest between `trace` and `boundaries`? Three arrays per contig.
 
 Torch-free: this is the seam that `boundaries` reads.
 
-Public names: `DIRECTIONS`, `UnitStore`, `unit_file`, `selected_units`, `choose_units`.
+Public names: `DIRECTIONS`, `UNIT_ARRAYS`, `UnitStore`, `unit_file`, `selected_units`, `choose_units`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,11 +18,17 @@ from gatescope.genome.contigs import contig_file_stem
 
 #: Axis D of every trace: reading left to right, reading right to left.
 DIRECTIONS = ("fwd", "rev")
+#: What is kept of a contig: forget logits, writes i g (both (D, H, L)), and how far the hidden states move (D, L).
+UNIT_ARRAYS = ("logits", "writes", "change")
 
 
-def unit_file(contig: str) -> str:
-    """Return the name of a contig's array, float32 (D, H, L), in the `units` folder of a trace."""
-    return f"{contig_file_stem(contig)}.npy"
+def unit_file(contig: str, array: str = "logits") -> str:
+    """Return the name of one of a contig's arrays (`UNIT_ARRAYS`) in the `units` folder of a trace."""
+    stem = contig_file_stem(contig)
+    for name in UNIT_ARRAYS[1:]:
+        if stem.endswith(f".{name}"):  # of a contig that is called like an array of another one
+            stem = f"{stem.removesuffix(f'.{name}')}%2E{name}"
+    return f"{stem}.npy" if array == "logits" else f"{stem}.{array}.npy"
 
 
 def selected_units(path: Path, hidden_units: int) -> dict[str, int]:
@@ -81,12 +87,15 @@ def choose_units(table: Path | str | None, named: Sequence[str], hidden_units: i
 
 
 class UnitStore:
-    """Read the forget-gate logits of one traced run, one unit of one contig at a time.
+    """Read what the units of one traced run did, one unit of one contig at a time, memory-mapped.
+
+    Cell states are not kept: ``c_t = f_t c_(t-1) + write_t`` gives them, in reading order, from 0 at the end where the
+    direction starts.
 
     Parameters
     ----------
     folder : Path or str
-        ``trace/{run}``; its ``units/{contig}.npy`` are float32 (D, H, L), genomic order in both directions.
+        ``trace/{run}``; the arrays in its ``units`` folder (`unit_file`) are float32, genomic order in both directions.
     lengths : mapping of str to int
         Contig lengths in bp, to check the arrays against.
 
@@ -99,24 +108,35 @@ class UnitStore:
     def __init__(self, folder: Path | str, lengths: Mapping[str, int]) -> None:
         self.folder = Path(folder)
         self._lengths = lengths
-        self._open: dict[str, NDArray[np.float32]] = {}
+        self._open: dict[tuple[str, str], NDArray[np.float32]] = {}
 
     def logits(self, contig: str, direction: int, unit: int) -> NDArray[np.float32]:
-        """Return the logits of one unit, shape (L,), float32, genomic order, memory-mapped."""
-        return self._array(contig)[direction, unit]
+        """Return the forget logits of one unit, shape (L,), float32, genomic order."""
+        return self._array(contig, "logits")[direction, unit]
+
+    def writes(self, contig: str, direction: int, unit: int) -> NDArray[np.float32]:
+        """Return what one unit writes at each base, i g with its sign, shape (L,), float32, genomic order."""
+        return self._array(contig, "writes")[direction, unit]
+
+    def hidden_change(self, contig: str, direction: int) -> NDArray[np.float32]:
+        """Return how far the hidden states of a direction move at each base, shape (L,), float32, genomic order.
+
+        The length of ``h_t - h_(t-1)`` over all units of the direction, in reading order; 0 at an unread base.
+        """
+        return self._array(contig, "change")[direction]
 
     def n_units(self, contig: str) -> int:
         """Return the number of units H of each direction."""
-        return self._array(contig).shape[1]
+        return self._array(contig, "logits").shape[1]
 
-    def _array(self, contig: str) -> NDArray[np.float32]:
-        if contig not in self._open:
-            self._open[contig] = self._map(contig)
-        return self._open[contig]
+    def _array(self, contig: str, name: str) -> NDArray[np.float32]:
+        if (contig, name) not in self._open:
+            self._open[contig, name] = self._map(contig, name)
+        return self._open[contig, name]
 
-    def _map(self, contig: str) -> NDArray[np.float32]:
-        """Memory-map the array of one contig and check its shape."""
-        path = self.folder / "units" / unit_file(contig)
+    def _map(self, contig: str, name: str) -> NDArray[np.float32]:
+        """Memory-map one array of one contig and check its shape."""
+        path = self.folder / "units" / unit_file(contig, name)
         if not path.is_file():
             raise InputError(
                 f"no traced units for contig {contig!r}",
@@ -134,9 +154,12 @@ class UnitStore:
                 remedy="run gatescope trace again",
             ) from error
         wanted = (len(DIRECTIONS), "H", self._lengths[contig])
-        if array.ndim != 3 or (array.shape[0], array.shape[2]) != (wanted[0], wanted[2]):
+        axes = "(directions, units, bases)"
+        if name == "change":
+            wanted, axes = (wanted[0], wanted[2]), "(directions, bases)"
+        if array.ndim != len(wanted) or (array.shape[0], array.shape[-1]) != (wanted[0], wanted[-1]):
             raise InputError(
-                f"shape {array.shape}, wanted (directions, units, bases) = {wanted}",
+                f"shape {array.shape}, wanted {axes} = {wanted}",
                 where=path,
                 cause="trace and encoded store come from different genomes",
                 remedy="run gatescope trace again",
