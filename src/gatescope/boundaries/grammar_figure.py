@@ -5,7 +5,7 @@ Public names: `Logo`, `Histogram`, `draw_logos`, `draw_spacings`.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -105,8 +105,20 @@ def draw_spacings(histograms: Sequence[Histogram], run: str, path: Path | str) -
         axes[row, 0].set_ylabel("events")
     for axis, measure in zip(axes[-1], MEASURES, strict=True):
         axis.set_xlabel(_MEASURE[measure])
-    axes[0, -1].legend(fontsize=7.5, loc="upper right")
-    figure.suptitle(f"How are the events of {run} spaced?", fontsize=10.5, fontweight="bold")
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    title = f"How are the events of {run} spaced? (shaded: inside accessible regions)"
+    weight = {"weight": "bold", "size": 10.5}
+    place: Any = "outside upper center"
+    figure.legend(
+        handles,
+        labels,
+        title=title,
+        title_fontproperties=weight,
+        loc=place,
+        ncols=2,
+        fontsize=8,
+        frameon=False,
+    )
     save_figure(figure, path)
 
 
@@ -159,6 +171,8 @@ def _draw_histogram(axis, histogram: Histogram, measure: str) -> None:
     if measure != "next":
         inside = (0, edges[-1]) if measure == "entry" else (edges[0], 0)
         axis.axvspan(*inside, color=REGION, alpha=0.16, linewidth=0)
-    axis.stairs(table["n_background"], edges, color=MUTED, fill=True, alpha=0.5, label="beside the events")
+    axis.stairs(
+        table["n_background"], edges, color=MUTED, fill=True, alpha=0.5, label="positions beside the events"
+    )
     axis.stairs(table["n_events"], edges, color=_KIND_COLOUR[histogram.kind], linewidth=1.2, label="events")
     axis.set(xlim=(edges[0], edges[-1]))

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from Bio import motifs as bio
 from numpy.typing import NDArray
 from scipy.special import expit, logsumexp
 from scipy.stats import binom
@@ -189,12 +190,14 @@ def reverse_complement_counts(counts: NDArray) -> NDArray:
 
 
 def consensus(counts: NDArray) -> str:
-    """Return the most frequent letter of each column, in lower case where it makes up less than half."""
-    letters = []
-    for column in counts:
-        letter = ALPHABET[int(column.argmax())]
-        letters.append(letter if 2 * column.max() > column.sum() else letter.lower())
-    return "".join(letters)
+    """Return the IUPAC letters of a motif, by Cavener's rule as Biopython applies it.
+
+    One letter where it makes up more than half and more than twice the next one; else the two that make up more than
+    three quarters together; else N.
+    """
+    return str(
+        bio.Motif(ALPHABET, counts=dict(zip(ALPHABET, counts.T.tolist(), strict=True))).degenerate_consensus
+    )
 
 
 def _smooth(counts: NDArray, base_shares: NDArray[np.float64], pseudocount: float) -> NDArray[np.float64]:
@@ -292,13 +295,13 @@ def _grow(
     places = _seed_places(windows, seed, rule)
     weights = np.eye(slides.size)[places.argmax(1)] * places.any(1, keepdims=True)
     for _ in range(_ROUNDS):
-        model = _Model(_count(views, weights), weights.sum() / len(views), shares)
+        model = _Model(_count(views, weights), _slide_shares(weights), shares)
         updated = model.weigh(views)
         moved = abs(updated - weights).max()
         weights = updated
         if moved < _SETTLED:
             break
-    model = _Model(_count(views, weights), weights.sum() / len(views), shares)
+    model = _Model(_count(views, weights), _slide_shares(weights), shares)
     sites, chosen = model.assign(views)
     held = model.assign(_views(background, rule))[0].size / len(background)
     counts = _count(views[sites], np.eye(slides.size)[chosen]).round().astype(np.int64)
@@ -319,24 +322,34 @@ def _grow(
 class _Model:
     """Weigh windows by a motif's columns against the letters of the background."""
 
-    def __init__(self, counts: NDArray[np.float64], share: float, base_shares: NDArray[np.float64]) -> None:
+    def __init__(
+        self,
+        counts: NDArray[np.float64],
+        slide_shares: NDArray[np.float64],
+        base_shares: NDArray[np.float64],
+    ) -> None:
         first, last = _core(column_bits(counts, base_shares))
         self.core = np.arange(first, last)
         self.scores = np.log(_smooth(counts, base_shares, _PSEUDOCOUNT) / base_shares)[self.core]
-        self.prior = np.clip(share, 1e-6, 1 - 1e-6)
+        self.prior = np.log(slide_shares / (1 - slide_shares.sum()))
 
     def weigh(self, views: NDArray[np.uint8]) -> NDArray[np.float64]:
         """Return how likely each window holds the motif at each slide, shape (n, slides)."""
-        scores = self.scores[np.arange(self.core.size), views[:, :, self.core]].sum(2)
-        prior = np.log(self.prior / (1 - self.prior)) - np.log(views.shape[1])
+        scores = self.prior + self.scores[np.arange(self.core.size), views[:, :, self.core]].sum(2)
         total = logsumexp(scores, axis=1, keepdims=True)
-        return np.exp(scores - total) * expit(prior + total)
+        return np.exp(scores - total) * expit(total)
 
     def assign(self, views: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the windows that rather hold the motif than not, and the likeliest slide of each, as an index."""
         weights = self.weigh(views)
         sites = np.flatnonzero(weights.sum(1) > 0.5)
         return sites, weights[sites].argmax(1)
+
+
+def _slide_shares(weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the share of windows that hold the motif at each slide, with one more that does and one that does not."""
+    n, slides = weights.shape
+    return (weights.sum(0) + 1 / slides) / (n + 2)
 
 
 def _count(views: NDArray[np.uint8], weights: NDArray[np.float64]) -> NDArray[np.float64]:
