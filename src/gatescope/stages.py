@@ -23,6 +23,7 @@ STAGE_VERSIONS: dict[str, int] = {
     "locus": 1,
     "boundaries": 3,
     "verdict": 1,
+    "grammar": 1,
     "design": 1,
     "hub": 3,
     "report": 9,

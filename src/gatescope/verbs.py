@@ -349,6 +349,21 @@ VERBS: dict[str, Verb] = {
         "say what all runs together show",
         (file("--verdicts", "verdict.json of each run", nargs="+"), OUTPUT_FILE),
     ),
+    "grammar": Verb(
+        "gatescope.boundaries.grammar",
+        "find the words at which units forget and write, as motifs",
+        (
+            STORE,
+            TRACE,
+            folder("--twin", "folder written by `trace` for the untrained twin"),
+            MODEL,
+            file("--units", "units.tsv of `boundaries`, which names the chosen units"),
+            file("--motifs", "known motifs to compare with, MEME or JASPAR", nargs="?", default=None),
+            SETTINGS,
+            SEED,
+            OUTPUT_FOLDER,
+        ),
+    ),
     "design": Verb(
         "gatescope.design.carrier",
         "find sequences that hold a memory in the best-holding unit",

@@ -207,7 +207,7 @@ def read_is_empty(path):
         ({"units": "some"}, "config: grammar: units: 'some'; wanted chosen or all"),
         ({"top_fraction": 0.0}, "config: grammar: top_fraction: 0.0; wanted more than 0"),
         ({"max_events": 0}, "config: grammar: max_events: 0; wanted at least 1"),
-        ({"jitter_bp": 20}, "config: grammar: jitter_bp: 20; wanted 0 or more, below half_width_bp 20"),
+        ({"jitter_bp": 20}, "config: grammar: jitter_bp 20, half_width_bp 20; wanted jitter_bp < half"),
         ({"half_width": 3}, "config: grammar: unknown half_width"),
     ],
 )

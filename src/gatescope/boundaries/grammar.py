@@ -29,7 +29,7 @@ from gatescope.boundaries.grammar_tables import (
 from gatescope.boundaries.motif_files import read_motif_file, write_jaspar, write_meme
 from gatescope.boundaries.motifs import SearchRule, consensus, find_motifs
 from gatescope.boundaries.spacing import spacing_table
-from gatescope.config import read_section
+from gatescope.config import check_grammar, read_section
 from gatescope.data.store import EncodedStore
 from gatescope.errors import InputError
 from gatescope.files import file_hash, read_record, replacing_folder, write_json, write_table
@@ -80,10 +80,11 @@ class GrammarSettings(SearchRule):
         for name in ("top_fraction", "max_fwer"):
             if not 0 < getattr(self, name) <= 1:
                 raise _refusal(name, getattr(self, name), "more than 0, at most 1")
-        if not 0 <= self.jitter_bp < self.half_width_bp:
-            raise _refusal(
-                "jitter_bp", self.jitter_bp, f"0 or more, below half_width_bp {self.half_width_bp}"
-            )
+        if self.half_width_bp < 8:
+            raise _refusal("half_width_bp", self.half_width_bp, "at least 8")
+        if self.jitter_bp < 0:
+            raise _refusal("jitter_bp", self.jitter_bp, "at least 0")
+        check_grammar(asdict(self))
 
 
 def grammar(
