@@ -41,6 +41,7 @@ rule all:
         grammars=expand(
             "results/{sample}/boundaries/{run}/grammar/grammar.json", sample=SAMPLES, run=GATE_RUNS
         ),
+        terms=expand("results/{sample}/effects/{run}/grammar_terms.tsv", sample=SAMPLES, run=GATE_RUNS),
         designs=expand("results/{sample}/design/{run}/constructs.fa", sample=SAMPLES, run=GATE_RUNS),
 
 

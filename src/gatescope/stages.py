@@ -24,6 +24,7 @@ STAGE_VERSIONS: dict[str, int] = {
     "boundaries": 3,
     "verdict": 1,
     "grammar": 1,
+    "grammar_terms": 1,
     "design": 1,
     "hub": 3,
     "report": 9,

@@ -364,6 +364,11 @@ VERBS: dict[str, Verb] = {
             OUTPUT_FOLDER,
         ),
     ),
+    "grammar_terms": Verb(
+        "gatescope.effects.grammar_terms",
+        "split the gates' logits at the events of `grammar` into what drives them",
+        (STORE, MODEL, file("--events", "events.tsv of `grammar`"), OUTPUT_FILE, THREADS),
+    ),
     "design": Verb(
         "gatescope.design.carrier",
         "find sequences that hold a memory in the best-holding unit",

@@ -71,6 +71,7 @@ def expected_files():
                 "motifs.svg",
             )
         )
+        yield f"effects/{run}/grammar_terms.tsv"
         yield from (f"trace/{run}/{name}" for name in ("summary.json", "reach.tsv", "audit.json"))
         yield from (
             f"trace/{run}/locus/locus.{kind}" for kind in ("svg", "sources.tsv", "bedpe", "interact", "json")

@@ -1,4 +1,4 @@
-"""Which words make units forget and write? grammar -> results/{sample}/boundaries/{run}/grammar/."""
+"""Which words make units forget and write? grammar, grammar_terms -> results/{sample}/boundaries/{run}/grammar/, effects/."""
 
 
 rule grammar:
@@ -14,9 +14,10 @@ rule grammar:
         motifs=MOTIFS or [],
     output:
         summary="results/{sample}/boundaries/{run}/grammar/grammar.json",
+        events="results/{sample}/boundaries/{run}/grammar/events.tsv",
         tables=expand(
             "results/{{sample}}/boundaries/{{run}}/grammar/{table}.tsv",
-            table=("motifs", "columns", "events", "spacing", "pairs", "matches"),
+            table=("motifs", "columns", "spacing", "pairs", "matches"),
         ),
         meme="results/{sample}/boundaries/{run}/grammar/motifs.meme",
         jaspar="results/{sample}/boundaries/{run}/grammar/motifs.jaspar",
@@ -52,5 +53,37 @@ rule grammar:
             --settings {params.settings:q} \
             --seed {params.seed:q} \
             --output {params.folder:q} \
+            --log {log:q}
+        """
+
+
+rule grammar_terms:
+    """Split the gates' logits at these events into bias, sequence, input tracks and recurrence."""
+    input:
+        store="results/{sample}/data/encoded",
+        model="results/{sample}/model/{run}/model.safetensors",
+        description="results/{sample}/model/{run}/model.json",
+        events="results/{sample}/boundaries/{run}/grammar/events.tsv",
+    output:
+        "results/{sample}/effects/{run}/grammar_terms.tsv",
+    log:
+        "logs/grammar_terms/{sample}.{run}.log",
+    conda:
+        "../../envs/gatescope.yaml"
+    threads: 1
+    resources:
+        mem_mb=3000,
+        runtime=30,
+    params:
+        model=subpath(input.model, parent=True),
+        stage_version=STAGE_VERSIONS["grammar_terms"],
+    shell:
+        r"""
+        gatescope grammar_terms \
+            --store {input.store:q} \
+            --model {params.model:q} \
+            --events {input.events:q} \
+            --threads {threads:q} \
+            --output {output:q} \
             --log {log:q}
         """
