@@ -20,6 +20,7 @@ include: "workflow/rules/atac.smk"
 include: "workflow/rules/model.smk"
 include: "workflow/rules/trace.smk"
 include: "workflow/rules/boundaries.smk"
+include: "workflow/rules/grammar.smk"
 include: "workflow/rules/design.smk"
 include: "workflow/rules/browser.smk"
 
@@ -37,6 +38,10 @@ rule all:
         audits=expand("results/{sample}/trace/{run}/reach.tsv", sample=SAMPLES, run=GATE_RUNS),
         loci=expand("results/{sample}/trace/{run}/locus/locus.svg", sample=SAMPLES, run=GATE_RUNS),
         verdicts=expand("results/{sample}/boundaries/verdict.json", sample=SAMPLES),
+        grammars=expand(
+            "results/{sample}/boundaries/{run}/grammar/grammar.json", sample=SAMPLES, run=GATE_RUNS
+        ),
+        terms=expand("results/{sample}/effects/{run}/grammar_terms.tsv", sample=SAMPLES, run=GATE_RUNS),
         designs=expand("results/{sample}/design/{run}/constructs.fa", sample=SAMPLES, run=GATE_RUNS),
 
 

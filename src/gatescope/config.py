@@ -1,8 +1,8 @@
 """What did the user ask the workflow for? Runs, and mistakes in one line each.
 
 Public names: `Run`, `explain`, `refuse_endless`, `plan_runs`, `name_ensembles`, `has_gates`, `needs_bias`,
-`size_runs`, `network_settings`, `training_settings`, `check_folds`, `genes_file`, `check_boundaries`,
-`check_verdict_rule`, `check_lengths`, `read_section`, `check_values`.
+`size_runs`, `network_settings`, `training_settings`, `check_folds`, `genes_file`, `motif_file`, `check_boundaries`,
+`check_verdict_rule`, `check_grammar`, `check_lengths`, `read_section`, `check_values`.
 
 `workflow/rules/common.smk` reads this at parse time, possibly with a Python that has nothing but
 Snakemake: standard library only.
@@ -256,13 +256,29 @@ def genes_file(config: Mapping[str, Any]) -> str:
     InputError
         If there is no such file.
     """
-    if not config["trace"]["genes"]:
+    return _optional_file(config, "trace", "genes")
+
+
+def motif_file(config: Mapping[str, Any]) -> str:
+    """Return the path of the known motifs that found ones are compared with, "" for none.
+
+    Raises
+    ------
+    InputError
+        If there is no such file.
+    """
+    return _optional_file(config, "grammar", "motifs")
+
+
+def _optional_file(config: Mapping[str, Any], section: str, key: str) -> str:
+    """Return the path of a file that a section may name, "" where it names none."""
+    if not config[section][key]:
         return ""
-    path = Path(config["data_dir"]).expanduser() / Path(config["trace"]["genes"]).expanduser()
+    path = Path(config["data_dir"]).expanduser() / Path(config[section][key]).expanduser()
     if not path.is_file():
         raise InputError(
             "file does not exist",
-            where=f"config: trace.genes: {path}",
+            where=f"config: {section}.{key}: {path}",
             remedy="a relative path is read against the config key data_dir",
         )
     return str(path)
@@ -298,6 +314,16 @@ def check_lengths(dip_bp: int, flank_bp: int, profile_bp: int) -> None:
             f"dip_bp {dip_bp}, flank_bp {flank_bp}, profile_bp {profile_bp}; "
             "wanted 0 < dip_bp < flank_bp <= profile_bp",
             where="config: boundaries",
+        )
+
+
+def check_grammar(settings: Mapping[str, Any]) -> None:
+    """Raise `InputError` if values of the section `grammar` contradict each other."""
+    jitter, half_width = settings["jitter_bp"], settings["half_width_bp"]
+    if not jitter < half_width:
+        raise InputError(
+            f"jitter_bp {jitter}, half_width_bp {half_width}; wanted jitter_bp < half_width_bp",
+            where="config: grammar",
         )
 
 

@@ -23,6 +23,8 @@ STAGE_VERSIONS: dict[str, int] = {
     "locus": 1,
     "boundaries": 4,
     "verdict": 2,
+    "grammar": 1,
+    "grammar_terms": 1,
     "design": 1,
     "hub": 3,
     "report": 10,

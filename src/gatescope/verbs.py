@@ -352,6 +352,26 @@ VERBS: dict[str, Verb] = {
         "say what all runs together show",
         (file("--verdicts", "verdict.json of each run", nargs="+"), OUTPUT_FILE),
     ),
+    "grammar": Verb(
+        "gatescope.boundaries.grammar",
+        "find the words at which units forget and write, as motifs",
+        (
+            STORE,
+            TRACE,
+            folder("--twin", "folder written by `trace` for the untrained twin"),
+            MODEL,
+            file("--units", "units.tsv of `boundaries`, which names the chosen units"),
+            file("--motifs", "known motifs to compare with, MEME or JASPAR", nargs="?", default=None),
+            SETTINGS,
+            SEED,
+            OUTPUT_FOLDER,
+        ),
+    ),
+    "grammar_terms": Verb(
+        "gatescope.effects.grammar_terms",
+        "split the gates' logits at the events of `grammar` into what drives them",
+        (STORE, MODEL, file("--events", "events.tsv of `grammar`"), OUTPUT_FILE, THREADS),
+    ),
     "design": Verb(
         "gatescope.design.carrier",
         "find sequences that hold a memory in the best-holding unit",

@@ -10,13 +10,16 @@ import pytest
 import yaml
 
 from gatescope.atac.peaks import peaks
+from gatescope.boundaries.grammar import GrammarSettings
 from gatescope.boundaries.measure import BoundarySettings, read_settings
 from gatescope.boundaries.profile import ProfileShape
 from gatescope.boundaries.rule import VerdictRule
 from gatescope.config import (
     check_boundaries,
     check_folds,
+    check_grammar,
     explain,
+    motif_file,
     name_ensembles,
     needs_bias,
     network_settings,
@@ -125,6 +128,7 @@ def test_schema_describes_every_key_and_allows_no_other():
         ("training", (Training, train)),
         ("training.sampling", Sampling),
         ("models.<name>", NetworkConfig),
+        ("grammar", GrammarSettings),
         ("boundaries", (ProfileShape, VerdictRule, BoundarySettings)),
         ("peaks", peaks),
         ("peers.bpnet_lite", BpnetSettings),
@@ -141,7 +145,7 @@ def test_defaults_are_those_of_the_code(section, kind):
             defaults |= {name: at.default for name, at in inspect.signature(one).parameters.items()}
     for key, schema in keys(SCHEMA):
         head, _, name = key.rpartition(".")
-        if head == section and name not in ("sampling", "training", "same_size_as"):
+        if head == section and name not in ("sampling", "training", "same_size_as", "motifs"):
             expected = list(defaults[name]) if isinstance(defaults[name], tuple) else defaults[name]
             assert schema["default"] == expected, key
 
@@ -474,6 +478,24 @@ def test_boundary_settings_may_not_contradict_each_other(change, words):
             check(good | change)
         if check is check_boundaries:
             assert words in str(caught.value)
+
+
+def test_grammar_settings_may_not_contradict_each_other():
+    good = {key: schema["default"] for key, schema in SCHEMA["properties"]["grammar"]["properties"].items()}
+    check_grammar(good)
+    with pytest.raises(
+        InputError, match=r"^config: grammar: jitter_bp 20, half_width_bp 20; wanted jitter_bp <"
+    ):
+        check_grammar(good | {"jitter_bp": 20})
+
+
+def test_a_file_of_motifs_is_looked_for_below_data_dir(tmp_path):
+    (tmp_path / "known.meme").touch()
+    settings = {"data_dir": str(tmp_path), "grammar": {"motifs": "known.meme"}}
+    assert motif_file(settings) == str(tmp_path / "known.meme")
+    assert motif_file(settings | {"grammar": {"motifs": ""}}) == ""
+    with pytest.raises(InputError, match=r"config: grammar\.motifs: .*other\.meme: file does not exist"):
+        motif_file(settings | {"grammar": {"motifs": "other.meme"}})
 
 
 def test_a_model_overrides_how_it_is_trained():

@@ -62,6 +62,18 @@ def expected_files():
         yield from (
             f"boundaries/{run}/{name}" for name in ("profile.tsv", "units.tsv", "verdict.json", "profile.svg")
         )
+        yield from (
+            f"boundaries/{run}/grammar/{name}"
+            for name in (
+                "grammar.json",
+                "motifs.tsv",
+                "events.tsv",
+                "motifs.meme",
+                "motifs.jaspar",
+                "motifs.svg",
+            )
+        )
+        yield f"effects/{run}/grammar_terms.tsv"
         yield from (f"trace/{run}/{name}" for name in ("summary.json", "reach.tsv", "audit.json"))
         yield from (
             f"trace/{run}/locus/locus.{kind}" for kind in ("svg", "sources.tsv", "bedpe", "interact", "json")
@@ -125,6 +137,7 @@ def test_every_job_left_a_log(small_run):
         "evaluate",
         "trace",
         "boundaries",
+        "grammar",
         "report",
     ):
         logs = list((workflow.folder / "logs" / rule).glob("planted*.log"))

@@ -17,9 +17,11 @@ sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 from gatescope.config import (
     check_boundaries,
     check_folds,
+    check_grammar,
     explain,
     genes_file,
     has_gates,
+    motif_file,
     name_ensembles,
     needs_bias,
     network_settings,
@@ -59,11 +61,12 @@ def remotes_of(samples):
 
 
 def read_configuration():
-    """Return samples, runs, folds and the file of genes, or stop with one line."""
+    """Return samples, runs, folds, the file of genes and that of motifs, or stop with one line."""
     try:
         check(config, "../schemas/config.schema.yaml", "config")
         refuse_endless(config)
         check_boundaries(config["boundaries"])
+        check_grammar(config["grammar"])
         samples = read_samples(
             config["samples"],
             config["data_dir"],
@@ -75,12 +78,12 @@ def read_configuration():
         runs = plan_runs(planned, samples)
         for run in runs.values():
             training_settings(config, run.model)
-        return samples, runs, check_folds(planned), genes_file(config)
+        return samples, runs, check_folds(planned), genes_file(config), motif_file(config)
     except InputError as error:
         sys.exit(f"gatescope: error: {error}")
 
 
-SAMPLES, RUNS, FOLDS, GENES = read_configuration()
+SAMPLES, RUNS, FOLDS, GENES, MOTIFS = read_configuration()
 # networks without gates are trained and scored; everything else is about gates
 GATE_RUNS = {name: run for name, run in RUNS.items() if has_gates(config, run.model)}
 PEER_RUNS = [name for name in RUNS if name not in GATE_RUNS]
