@@ -20,6 +20,7 @@ include: "workflow/rules/atac.smk"
 include: "workflow/rules/model.smk"
 include: "workflow/rules/trace.smk"
 include: "workflow/rules/boundaries.smk"
+include: "workflow/rules/effects.smk"
 include: "workflow/rules/design.smk"
 include: "workflow/rules/browser.smk"
 
@@ -36,6 +37,7 @@ rule all:
         comparisons=[file for sample in SAMPLES for file in comparison_of(sample)],
         audits=expand("results/{sample}/trace/{run}/reach.tsv", sample=SAMPLES, run=GATE_RUNS),
         loci=expand("results/{sample}/trace/{run}/locus/locus.svg", sample=SAMPLES, run=GATE_RUNS),
+        controls=[file for sample in SAMPLES for file in full_controls(sample)],
         verdicts=expand("results/{sample}/boundaries/verdict.json", sample=SAMPLES),
         designs=expand("results/{sample}/design/{run}/constructs.fa", sample=SAMPLES, run=GATE_RUNS),
 

@@ -210,8 +210,8 @@ VERBS: dict[str, Verb] = {
             SEED,
             option(
                 "--twin",
-                "random: untrained; ablated: recurrence taken out",
-                choices=("none", "random", "ablated"),
+                "random: untrained; ablated: recurrence taken out; shuffled: trained on targets rotated within contigs",
+                choices=("none", "random", "ablated", "shuffled"),
                 default="none",
             ),
             THREADS,

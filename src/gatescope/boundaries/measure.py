@@ -54,12 +54,15 @@ class BoundarySettings:
         Replicates of the circular-shift null.
     bootstraps : int
         Replicates of the region bootstrap.
+    controls : {"quick", "full"}
+        Which controls the workflow makes.
     """
 
     shape: ProfileShape
     rule: VerdictRule
     shifts: int = 999
     bootstraps: int = 1000
+    controls: str = "quick"
 
     def __post_init__(self) -> None:
         if min(self.shifts, self.bootstraps) < 1:
@@ -78,7 +81,7 @@ def read_settings(settings: Mapping[str, Any]) -> BoundarySettings:
         If a key is unknown, a value is of another type, or the values do not fit each other.
     """
     shape, rule = get_type_hints(ProfileShape), get_type_hints(VerdictRule)
-    own = {"shifts": int, "bootstraps": int}
+    own = {"shifts": int, "bootstraps": int, "controls": str}
     values = check_values(settings, {**shape, **rule, **own}, "config: boundaries")
     picked = [{key: value for key, value in values.items() if key in names} for names in (shape, rule, own)]
     return BoundarySettings(ProfileShape(**picked[0]), VerdictRule(**picked[1]), **picked[2])
