@@ -22,6 +22,7 @@ STAGE_VERSIONS: dict[str, int] = {
     "audit": 1,
     "locus": 1,
     "boundaries": 3,
+    "clamp": 1,
     "verdict": 1,
     "design": 1,
     "hub": 3,

@@ -21,6 +21,7 @@ from gatescope.flags import (
     whole_number,
 )
 from gatescope.shared_flags import (
+    AT_BOUNDARIES,
     CONTIGS,
     COUNTED_READS,
     EXCLUDE_CONTIGS,
@@ -343,6 +344,11 @@ VERBS: dict[str, Verb] = {
             SEED,
             OUTPUT_FOLDER,
         ),
+    ),
+    "clamp": Verb(
+        "gatescope.effects.causal",
+        "hold the forget gate of the chosen units at boundaries: does the prediction beyond depend on it?",
+        (file("--units", "units.tsv of `boundaries`: its selected units are held"), *AT_BOUNDARIES),
     ),
     "verdict": Verb(
         "gatescope.boundaries.verdict",

@@ -232,7 +232,9 @@ def ablated_folder(wildcards):
 
 def full_controls(sample):
     """Return what `boundaries: controls: full` asks for beside the untrained twin."""
-    files = ["trace/{run}.shuffled/units.tsv"] if config["boundaries"]["controls"] == "full" else []
+    if config["boundaries"]["controls"] != "full":
+        return []
+    files = ["trace/{run}.shuffled/units.tsv", "effects/{run}/clamp.tsv"]
     return expand("results/{sample}/{file}", sample=sample, file=expand(files, run=GATE_RUNS))
 
 

@@ -13,3 +13,51 @@ use rule trace_twin as trace_shuffled_twin with:
         units=temp(directory("results/{sample}/trace/{run}.shuffled/units")),
     log:
         "logs/trace_shuffled_twin/{sample}.{run}.log",
+
+
+rule clamp:
+    """Hold the forget gates that `boundaries` has chosen at boundaries: what does the prediction beyond owe to them?"""
+    input:
+        store="results/{sample}/data/encoded",
+        model="results/{sample}/model/{run}/model.safetensors",
+        description="results/{sample}/model/{run}/model.json",
+        units="results/{sample}/boundaries/{run}/units.tsv",
+    output:
+        table="results/{sample}/effects/{run}/clamp.tsv",
+        summary="results/{sample}/effects/{run}/clamp.json",
+    log:
+        "logs/clamp/{sample}.{run}.log",
+    benchmark:
+        "benchmarks/clamp/{sample}.{run}.tsv"
+    conda:
+        "../../envs/gatescope.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        model=subpath(input.model, parent=True),
+        folder=subpath(output.table, parent=True),
+        dip_bp=config["boundaries"]["dip_bp"],
+        flank_bp=config["boundaries"]["flank_bp"],
+        context_bp=max(1000, 4 * config["boundaries"]["flank_bp"]),
+        bootstraps=config["boundaries"]["bootstraps"],
+        dtype=config["trace"]["dtype"],
+        seed=config["seed"],
+        stage_version=STAGE_VERSIONS["clamp"],
+    shell:
+        r"""
+        gatescope clamp \
+            --store {input.store:q} \
+            --model {params.model:q} \
+            --units {input.units:q} \
+            --dip-bp {params.dip_bp:q} \
+            --flank-bp {params.flank_bp:q} \
+            --context-bp {params.context_bp:q} \
+            --bootstraps {params.bootstraps:q} \
+            --dtype {params.dtype:q} \
+            --seed {params.seed:q} \
+            --threads {threads:q} \
+            --output {params.folder:q} \
+            --log {log:q}
+        """
