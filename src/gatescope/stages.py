@@ -23,6 +23,7 @@ STAGE_VERSIONS: dict[str, int] = {
     "locus": 1,
     "boundaries": 3,
     "clamp": 1,
+    "reshuffle": 1,
     "verdict": 1,
     "design": 1,
     "hub": 3,

@@ -350,6 +350,11 @@ VERBS: dict[str, Verb] = {
         "hold the forget gate of the chosen units at boundaries: does the prediction beyond depend on it?",
         (file("--units", "units.tsv of `boundaries`: its selected units are held"), *AT_BOUNDARIES),
     ),
+    "reshuffle": Verb(
+        "gatescope.effects.reshuffle",
+        "shuffle the bases on either side of boundaries: does composition alone make gates fall there?",
+        (number("--shuffles", "shuffles of each boundary", whole_number(1), default=5), *AT_BOUNDARIES),
+    ),
     "verdict": Verb(
         "gatescope.boundaries.verdict",
         "say what all runs together show",

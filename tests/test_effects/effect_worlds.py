@@ -11,8 +11,9 @@ from gatescope.model.network import AccessibilityNetwork
 from gatescope.model.network_config import NetworkConfig
 from gatescope.model.persist import save_model
 
-LENGTHS = {"train": 3000, "test1": 120_000, "valid": 3000, "test2": 96_011}
-KEPT, WRITE = 0.97, 0.4  # what a forget gate keeps, and tanh of a candidate where a memory is written
+TESTED = [f"test{n}" for n in range(11)]  # as many blocks of an interval
+LENGTHS = {"train": 3000, **{name: 6000 + 137 * n for n, name in enumerate(TESTED)}, "valid": 3000}
+KEPT, WRITE = 0.98, 0.4  # what a forget gate keeps, and tanh of a candidate where a memory is written
 
 
 def draw_regions(seed=0, width_bp=200):
@@ -23,7 +24,7 @@ def draw_regions(seed=0, width_bp=200):
         while at + width_bp < length:
             end = min(at + int(rng.integers(width_bp, 900)), length)
             rows.append((contig, at, end))
-            at = end + int(rng.integers(1500, 4500))
+            at = end + int(rng.integers(800, 1800))
     return pd.DataFrame(rows, columns=["chrom", "start", "end"])
 
 
@@ -37,9 +38,12 @@ def draw_codes(regions, seed=0, at_start="G"):
     return codes
 
 
-def make_network(gates, targets=("state",), inputs=("sequence",)):
-    """One unit per direction that writes at A and shows its memory; `gates` maps a base to its forget logit."""
-    config = NetworkConfig(targets=targets, inputs=inputs, stem_channels=4, stem_width_bp=1, hidden_units=1)
+def make_network(gates, targets=("state",), at_step=None):
+    """One unit per direction that writes at A and shows its memory; `gates` maps a base to its forget logit.
+
+    With `at_step`, this logit is added where an A follows a T in genomic order.
+    """
+    config = NetworkConfig(targets=targets, stem_channels=5, stem_width_bp=3, hidden_units=1)
     network = AccessibilityNetwork(config).double().eval()
     with torch.no_grad():
         for parameter in network.parameters():
@@ -48,10 +52,13 @@ def make_network(gates, targets=("state",), inputs=("sequence",)):
         norm.weight.fill_(1.0)
         norm.running_var.fill_(1.0 - norm.eps)
         for letter in range(4):
-            network.stem.convolutions[0].weight[letter, letter, 0] = 1.0
+            network.stem.convolutions[0].weight[letter, letter, 1] = 1.0
+        network.stem.convolutions[0].weight[4, 3, 0] = network.stem.convolutions[0].weight[4, 0, 1] = 1.0
+        network.stem.convolutions[0].bias[4] = -1.0
         for suffix in ("", "_reverse"):
             weight = getattr(network.recurrent[0], f"weight_ih_l0{suffix}")
             weight[2, 0] = np.arctanh(WRITE)
+            weight[1, 4] = at_step or 0.0
             for base, logit in gates.items():
                 weight[1, "ACGT".index(base)] = logit
         for n, head in enumerate(network.heads.values()):
@@ -65,7 +72,7 @@ def make_world(folder, network, codes, regions, cuts=None, selected=(0, 0)):
     cuts = cuts or {contig: np.ones(length, np.float32) for contig, length in LENGTHS.items()}
     contigs = [(name, ContigArrays(codes[name], state[name], {"cuts": cuts[name]})) for name in LENGTHS]
     table = regions.assign(summit=regions["start"], kind="peak", gc=0.4)
-    fold = {"test": ["test2", "test1"], "valid": ["valid"]}
+    fold = {"test": TESTED[::-1], "valid": ["valid"]}
     meta = {
         "stage_version": 1,
         "window_bp": 500,

@@ -5,7 +5,17 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from effect_worlds import KEPT, LENGTHS, WRITE, base_at, draw_codes, draw_regions, make_network, make_world
+from effect_worlds import (
+    KEPT,
+    LENGTHS,
+    TESTED,
+    WRITE,
+    base_at,
+    draw_codes,
+    draw_regions,
+    make_network,
+    make_world,
+)
 from scipy.special import expit, logit
 
 from gatescope.effects.along import read_along
@@ -44,7 +54,7 @@ def expected_change(codes, regions, direction, crossing):
     dip, flank, context = SHAPE.values()
     turn, changes = (1 if direction == "fwd" else -1), []
     edges = {c: regions.loc[regions.chrom == c, ["start", "end"]].to_numpy().ravel() for c in LENGTHS}
-    for region in regions[regions.chrom.isin(["test1", "test2"])].itertuples():
+    for region in regions[regions.chrom.isin(TESTED)].itertuples():
         around = [base_at(region, direction, crossing, offset) for offset in range(-context, context)]
         if min(around) < 0 or max(around) >= LENGTHS[region.chrom]:
             continue
@@ -84,7 +94,7 @@ def test_a_reset_at_boundaries_decides_what_is_predicted_beyond(tmp_path):
     assert "fwd unit 0" in said[0] and "more than at matched controls" in said[0] and "cuts" not in said[0]
     assert "not shown to be other than" in said[1]
     assert summary["certificate"]["max_error"] <= 1e-10
-    assert summary["input_mode"] == "sequence" and summary["contigs"] == ["test1", "test2"]
+    assert summary["input_mode"] == "sequence" and summary["contigs"] == TESTED
     # 200 bp of burn-in before the flank leave 0.97^200 of what stood before
     assert summary["start_error"] < KEPT**200
 
@@ -122,9 +132,9 @@ def test_units_along_contigs_are_the_closed_form(tmp_path):
     world = make_world(tmp_path, make_network(SHUTS_AT_G), codes, regions)
     subject = open_subject(world.store, world.model, "float64", 1)
     along, certificate = read_along(subject, {"fwd": 0, "rev": 0})
-    assert certificate.positions == LENGTHS["test1"] + LENGTHS["test2"]
+    assert certificate.positions == sum(LENGTHS[contig] for contig in TESTED)
     for direction, turn in (("fwd", 1), ("rev", -1)):
-        assert set(along[direction].forget) == {"test1", "test2"}
+        assert set(along[direction].forget) == set(TESTED)
         part = slice(None, 5000) if turn == 1 else slice(-5000, None)  # where the direction starts
         bases = codes["test2"][part]
         forget = np.where(bases == 2, expit(-30.0), KEPT)
@@ -140,10 +150,8 @@ def test_mistakes_are_named(tmp_path):
     paths = world.store, world.model, tmp_path / "out"
     with pytest.raises(InputError, match="wanted 0 < dip_bp < flank_bp <= context_bp"):
         clamp(*paths, units=world.units, flank_bp=200, context_bp=100)
-    with pytest.raises(
-        InputError, match="no start of a region on the test contigs test1, test2 has 60000 bp"
-    ):
-        clamp(*paths, units=world.units, context_bp=60_000)
-    with pytest.raises(InputError, match="lies more than 5005 bp from every boundary"):
-        clamp(*paths, units=world.units, dip_bp=5, flank_bp=5000, context_bp=5000)
+    with pytest.raises(InputError, match=r"no start of a region on the test contigs test0, .* has 6000 bp"):
+        clamp(*paths, units=world.units, context_bp=6000)
+    with pytest.raises(InputError, match="lies more than 2005 bp from every boundary"):
+        clamp(*paths, units=world.units, dip_bp=5, flank_bp=2000, context_bp=2000)
     assert not (tmp_path / "out").exists()

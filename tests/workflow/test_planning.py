@@ -82,7 +82,7 @@ def test_full_controls_are_made_where_they_are_asked_for(tmp_path):
     twins = {f"results/planted/model/{run}.f1.1.shuffled/model.json" for run in ("dna", "segmenter")}
     assert twins <= made
     assert len(found["full"]["trace_shuffled_twin"]) == 2
-    assert set(found["full"]) - set(found["quick"]) == {"trace_shuffled_twin", "clamp"}
+    assert set(found["full"]) - set(found["quick"]) == {"trace_shuffled_twin", "clamp", "reshuffle"}
     assert len(found["quick"]["train"]) + 2 == len(found["full"]["train"])
 
 

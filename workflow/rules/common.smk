@@ -234,7 +234,8 @@ def full_controls(sample):
     """Return what `boundaries: controls: full` asks for beside the untrained twin."""
     if config["boundaries"]["controls"] != "full":
         return []
-    files = ["trace/{run}.shuffled/units.tsv", "effects/{run}/clamp.tsv"]
+    tables = ["effects/{run}/clamp.tsv", "effects/{run}/shuffled_flanks.tsv"]
+    files = ["trace/{run}.shuffled/units.tsv", *tables]
     return expand("results/{sample}/{file}", sample=sample, file=expand(files, run=GATE_RUNS))
 
 
