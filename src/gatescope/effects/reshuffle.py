@@ -242,8 +242,8 @@ def _sentence(table: pd.DataFrame) -> str:
     if eligible.empty:
         return f"At {place} no unit holds its memory long enough in the flank (half-life {ELIGIBLE_BP} bp)."
     row: Any = eligible.loc[eligible.R.idxmin()]
-    known = "no interval" if np.isnan(row.low) else f"90 % interval {row.low:.2f} to {row.high:.2f}"
+    known = "no interval" if np.isnan(row.low) else f"90 % interval {row.low:.2g} to {row.high:.2g}"
     return (
-        f"At {row.n} {place} unit {row.unit} forgets most, R = {row.R:.2f}; with the bases on either side shuffled, "
-        f"dinucleotides kept, R = {row.R_shuffled:.2f}. Their order brings {row.difference:.2f} ({known})."
+        f"At {row.n} {place} unit {row.unit} forgets most, R = {row.R:.2g}; with the bases on either side shuffled, "
+        f"dinucleotides kept, R = {row.R_shuffled:.2g}. Their order brings {row.difference:.2g} ({known})."
     )
