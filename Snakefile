@@ -21,6 +21,7 @@ include: "workflow/rules/model.smk"
 include: "workflow/rules/trace.smk"
 include: "workflow/rules/boundaries.smk"
 include: "workflow/rules/grammar.smk"
+include: "workflow/rules/effects.smk"
 include: "workflow/rules/design.smk"
 include: "workflow/rules/browser.smk"
 
@@ -37,6 +38,7 @@ rule all:
         comparisons=[file for sample in SAMPLES for file in comparison_of(sample)],
         audits=expand("results/{sample}/trace/{run}/reach.tsv", sample=SAMPLES, run=GATE_RUNS),
         loci=expand("results/{sample}/trace/{run}/locus/locus.svg", sample=SAMPLES, run=GATE_RUNS),
+        controls=[file for sample in SAMPLES for file in full_controls(sample)],
         verdicts=expand("results/{sample}/boundaries/verdict.json", sample=SAMPLES),
         grammars=expand(
             "results/{sample}/boundaries/{run}/grammar/grammar.json", sample=SAMPLES, run=GATE_RUNS

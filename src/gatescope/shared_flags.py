@@ -92,3 +92,28 @@ UNIT = option(
 )
 PIECE = option("--piece", "do this for a share of the contigs and stop, such as 2-of-8", default="1-of-1")
 LAYER = number("--layer", "LSTM layer, from 1", default=1)
+
+#: What is changed at the boundaries of a run's test contigs, and measured in windows around them.
+AT_BOUNDARIES = (
+    STORE,
+    MODEL,
+    number("--dip-bp", "what lies at a boundary: so many bp on either side", whole_number(1), default=25),
+    number("--flank-bp", "how far the flank of a boundary reaches", whole_number(2), default=250),
+    number(
+        "--context-bp",
+        "what is read on either side of a boundary, from a zero state: the flank, and a burn-in",
+        whole_number(2),
+        default=1000,
+    ),
+    number(
+        "--most-boundaries",
+        "of more starts or ends of regions, so many are drawn",
+        whole_number(1),
+        default=1000,
+    ),
+    number("--bootstraps", "replicates behind each interval", whole_number(1), default=1000),
+    SEED,
+    option("--dtype", "precision of the replay", choices=("float32", "float64"), default="float32"),
+    THREADS,
+    OUTPUT_FOLDER,
+)

@@ -25,6 +25,8 @@ STAGE_VERSIONS: dict[str, int] = {
     "verdict": 2,
     "grammar": 1,
     "grammar_terms": 1,
+    "clamp": 1,
+    "reshuffle": 1,
     "design": 1,
     "hub": 3,
     "report": 10,

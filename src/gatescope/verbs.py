@@ -21,6 +21,7 @@ from gatescope.flags import (
     whole_number,
 )
 from gatescope.shared_flags import (
+    AT_BOUNDARIES,
     CONTIGS,
     COUNTED_READS,
     EXCLUDE_CONTIGS,
@@ -210,8 +211,8 @@ VERBS: dict[str, Verb] = {
             SEED,
             option(
                 "--twin",
-                "random: untrained; ablated: recurrence taken out",
-                choices=("none", "random", "ablated"),
+                "random: untrained; ablated: recurrence taken out; shuffled: trained on targets rotated within contigs",
+                choices=("none", "random", "ablated", "shuffled"),
                 default="none",
             ),
             THREADS,
@@ -346,6 +347,16 @@ VERBS: dict[str, Verb] = {
             SEED,
             OUTPUT_FOLDER,
         ),
+    ),
+    "clamp": Verb(
+        "gatescope.effects.causal",
+        "hold the forget gate of the chosen units at boundaries: does the prediction beyond depend on it?",
+        (file("--units", "units.tsv of `boundaries`: its selected units are held"), *AT_BOUNDARIES),
+    ),
+    "reshuffle": Verb(
+        "gatescope.effects.reshuffle",
+        "shuffle the bases on either side of boundaries: does composition alone make gates fall there?",
+        (number("--shuffles", "shuffles of each boundary", whole_number(1), default=5), *AT_BOUNDARIES),
     ),
     "verdict": Verb(
         "gatescope.boundaries.verdict",

@@ -56,7 +56,7 @@ def test_the_mean_of_the_losses_is_the_loss_of_the_batch():
 
 def settings(store, folder, plan, network):
     folder.mkdir()
-    return store, NetworkConfig(**network), plan, "f1", "small", 1, folder, Start(None, 0), 1, 0
+    return store, NetworkConfig(**network), plan, "f1", "small", 1, folder, Start(None, 0), 1, 0, {}
 
 
 @pytest.mark.interrupt

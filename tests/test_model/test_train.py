@@ -236,6 +236,36 @@ def test_twins(store, tmp_path):
     assert not torch.equal(ablated.stem.convolutions[0].weight, network.stem.convolutions[0].weight)
 
 
+def test_the_shuffled_twin_learns_from_rotated_targets(store, tmp_path, monkeypatch):
+    plain, twin = run(store, tmp_path / "plain"), run(store, tmp_path / "twin", twin="shuffled")
+    found, meta = (json.loads(each["model.json"]) for each in (plain, twin))
+    lengths = EncodedStore(store).lengths
+    assert meta["twin"] == "shuffled"
+    assert meta["rotated_by_bp"] == {contig: lengths[contig] // 2 for contig in ("one", "two", "three")}
+    assert "rotated_by_bp" not in found
+    assert meta["training"] == found["training"] and meta["network"] == found["network"]
+    assert twin["model.safetensors"] != plain["model.safetensors"]
+    assert b"rotated within each contig" in twin["model_card.md"]
+    # without a rotation, the same training as the run itself
+    monkeypatch.setattr(module, "draw_rotations", lambda *_: {"one": 0, "two": 0, "three": 0})
+    still = run(store, tmp_path / "still", twin="shuffled")
+    assert all(still[name] == plain[name] for name in FILES if name not in ("model.json", "model_card.md"))
+
+
+def test_the_shuffled_twin_resumes_by_itself_alone(store, tmp_path, monkeypatch, caplog):
+    whole = run(store, tmp_path / "whole", twin="shuffled", workers=1)
+    real_save = module.save_model
+    monkeypatch.setattr(module, "save_model", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
+    for twin in ("none", "shuffled"):  # a checkpoint of the run itself is left aside
+        with pytest.raises(KeyboardInterrupt):
+            run(store, tmp_path / "killed", twin=twin)
+    monkeypatch.setattr(module, "save_model", real_save)
+    caplog.set_level("INFO", "gatescope")
+    assert run(store, tmp_path / "killed", twin="shuffled") == whole
+    assert "resuming after epoch 3" in caplog.text
+    assert "rotated_by_bp.one None there, 3000 here" in caplog.text
+
+
 def test_test_contigs_do_not_touch_the_weights(store, tmp_path):
     """Other bases and cuts on the test contig, other store hash, same weights."""
     other = make_store(tmp_path / "other")
@@ -247,8 +277,8 @@ def test_test_contigs_do_not_touch_the_weights(store, tmp_path):
 
 
 def test_mistakes_are_named(store, tmp_path):
-    with pytest.raises(InputError, match="wanted one of none, random, ablated"):
-        run(store, tmp_path / "x", twin="shuffled")
+    with pytest.raises(InputError, match="wanted one of none, random, ablated, shuffled"):
+        run(store, tmp_path / "x", twin="jumbled")
     with pytest.raises(InputError, match="track 'methylation'"):
         run(store, tmp_path / "x", network={**NETWORK, "inputs": ["sequence", "methylation"]})
     with pytest.raises(InputError, match="f9"):

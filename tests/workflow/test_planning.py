@@ -70,6 +70,22 @@ def test_a_model_without_gates_is_trained_and_scored_and_nothing_else(tmp_path):
     assert re.search(r"--runs dna\.f1\.1 .*--peers cnn\.f1\.1", done.stdout, flags=re.DOTALL)
 
 
+def test_full_controls_are_made_where_they_are_asked_for(tmp_path):
+    overlay = tmp_path / "full.yaml"
+    overlay.write_text(yaml.safe_dump({"boundaries": {"controls": "full"}}))
+    found = {}
+    for name, overlays in {"quick": (), "full": (overlay,)}.items():
+        done = make_small(tmp_path / name, *overlays).run("--dry-run")
+        assert done.returncode == 0, done.stdout
+        found[name] = planned(done.stdout)
+    made = {name for _, out in found["full"]["train"] for name in out if name.endswith("model.json")}
+    twins = {f"results/planted/model/{run}.f1.1.shuffled/model.json" for run in ("dna", "segmenter")}
+    assert twins <= made
+    assert len(found["full"]["trace_shuffled_twin"]) == 2
+    assert set(found["full"]) - set(found["quick"]) == {"trace_shuffled_twin", "clamp", "reshuffle"}
+    assert len(found["quick"]["train"]) + 2 == len(found["full"]["train"])
+
+
 def test_bpnet_is_trained_once_for_each_fold_and_seed_where_it_is_asked_for(tmp_path):
     overlay = tmp_path / "peers.yaml"
     overlay.write_text(yaml.safe_dump({"peers": {"bpnet_lite": {"layers": 6}}, "runs": {"seeds": [1, 2]}}))

@@ -107,7 +107,7 @@ def any_of(names):
 wildcard_constraints:
     sample=any_of(SAMPLES),
     run=any_of(RUNS),
-    network=f"({any_of(RUNS)})(\\.random|\\.ablated)?",
+    network=f"({any_of(RUNS)})(\\.random|\\.ablated|\\.shuffled)?",
 
 
 def sample_file(column):
@@ -194,7 +194,7 @@ def comparison_of(sample):
 
 def run_of(wildcards):
     """Return the run that a network, possibly a twin, belongs to."""
-    return RUNS[re.sub(r"\.(random|ablated)$", "", wildcards.network)]
+    return RUNS[re.sub(r"\.(random|ablated|shuffled)$", "", wildcards.network)]
 
 
 def fold_of(wildcards):
@@ -208,7 +208,7 @@ def seed_of(wildcards):
 
 
 def twin_of(wildcards):
-    """Return none, random or ablated."""
+    """Return none, random, ablated or shuffled."""
     return wildcards.network.removeprefix(run_of(wildcards).name).removeprefix(".") or "none"
 
 
@@ -231,6 +231,15 @@ def ablated_twin(wildcards):
 def ablated_folder(wildcards):
     """Return the folder of that twin, or none."""
     return f"results/{wildcards.sample}/model/{wildcards.run}.ablated" if wildcards.run in GATE_RUNS else []
+
+
+def full_controls(sample):
+    """Return what `boundaries: controls: full` asks for beside the untrained twin."""
+    if config["boundaries"]["controls"] != "full":
+        return []
+    tables = ["effects/{run}/clamp.tsv", "effects/{run}/shuffled_flanks.tsv"]
+    files = ["trace/{run}.shuffled/units.tsv", *tables]
+    return expand("results/{sample}/{file}", sample=sample, file=expand(files, run=GATE_RUNS))
 
 
 def gpus_of(wildcards):

@@ -2,7 +2,7 @@
 
 
 rule train:
-    """Train a network or one of its twins: {run}.random is untrained, {run}.ablated has no recurrence."""
+    """Train a network or a twin: {run}.random is untrained, .ablated has no recurrence, .shuffled has rotated targets."""
     input:
         store="results/{sample}/data/encoded",
     output:

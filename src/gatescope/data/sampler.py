@@ -9,7 +9,7 @@ Public names: `Batch`, `TrainingBatches`, `TiledWindows`, `EpochSampler`, `Loade
 import copy
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +20,7 @@ from torch.utils.data import Sampler as TorchSampler
 
 from gatescope.data.draw import Places, Sampling, plan_draws
 from gatescope.data.orphans import end_with_parent
+from gatescope.data.rotation import RotatedTargets
 from gatescope.data.store import EncodedStore
 from gatescope.data.unlearned import Copies, hide_copies
 from gatescope.data.windows import Windows
@@ -39,9 +40,11 @@ class Batch(NamedTuple):
 
 
 class _Windows(Dataset):
-    """Cut batches out of the memory-mapped store."""
+    """Cut batches out of the memory-mapped store; `rotations` move the targets along their contigs."""
 
-    def __init__(self, store: EncodedStore, tracks: tuple[str, ...]) -> None:
+    def __init__(
+        self, store: EncodedStore, tracks: tuple[str, ...], rotations: Mapping[str, int] | None = None
+    ) -> None:
         for name in tracks:
             if name not in store.tracks:
                 raise InputError(
@@ -50,17 +53,20 @@ class _Windows(Dataset):
                     remedy="name the track in samples.tsv, or take it out of the model's inputs",
                 )
         self.store, self.tracks, self.window_bp = store, tracks, store.window_bp
+        self.rotations = rotations or {}
 
     def cut(self, places: Places) -> Batch:
         """Return the windows at some places, reverse-complemented where asked."""
         contigs, starts, is_reverse = places
-        windows = Windows(self.store, contigs, starts, self.window_bp, is_reverse)
-        cuts = windows.track("cuts")
+        windows = targets = Windows(self.store, contigs, starts, self.window_bp, is_reverse)
+        if self.rotations:
+            targets = RotatedTargets(self.store, contigs, starts, self.window_bp, is_reverse, self.rotations)
+        cuts = targets.track("cuts")
         return Batch(
             torch.from_numpy(windows.one_hot()),
             torch.from_numpy(windows.tracks(self.tracks)),
             torch.from_numpy(np.minimum(cuts, MAX_CUTS_PER_BP, out=cuts)),
-            torch.from_numpy(windows.state()),
+            torch.from_numpy(targets.state()),
         )
 
 
@@ -82,6 +88,9 @@ class TrainingBatches(_Windows):
         Batches of the whole training; a curriculum has its pace from them.
     copies : mapping of str to ndarray, shape (n, 2), optional
         Stretches of contigs that are not learned from, as from `gatescope.data.unlearned.read_copies`.
+    rotations : mapping of str to int, optional
+        By how many bp the targets of each contig are moved, as from `gatescope.data.rotation.draw_rotations`; windows,
+        input tracks and `copies` stay where they are.
     """
 
     def __init__(
@@ -94,8 +103,9 @@ class TrainingBatches(_Windows):
         seed: int,
         planned_batches: int,
         copies: Copies | None = None,
+        rotations: Mapping[str, int] | None = None,
     ) -> None:
-        super().__init__(store, tracks)
+        super().__init__(store, tracks, rotations)
         self.draws = plan_draws(store, contigs, sampling, batch_size, seed, planned_batches)
         self.copies = copies or {}
 
@@ -123,9 +133,14 @@ class TiledWindows(_Windows):
     """Tile contigs with consecutive windows, for validation; the rest at a contig's end is left out."""
 
     def __init__(
-        self, store: EncodedStore, contigs: list[str], tracks: tuple[str, ...], batch_size: int
+        self,
+        store: EncodedStore,
+        contigs: list[str],
+        tracks: tuple[str, ...],
+        batch_size: int,
+        rotations: Mapping[str, int] | None = None,
     ) -> None:
-        super().__init__(store, tracks)
+        super().__init__(store, tracks, rotations)
         rank = {contig: n for n, contig in enumerate(store.lengths)}
         starts = [np.arange(0, store.lengths[c] - self.window_bp + 1, self.window_bp) for c in contigs]
         self._contigs = np.repeat([rank[contig] for contig in contigs], [len(part) for part in starts])

@@ -87,7 +87,10 @@ class Windows:
 
     def _rows(self, name: str) -> NDArray:
         """Copy the windows out of an array of the whole genome, (N, L)."""
-        rows = self._store.rows(name, self._window_bp)[self._at]
+        return self._turn(self._store.rows(name, self._window_bp)[self._at])
+
+    def _turn(self, rows: NDArray) -> NDArray:
+        """Turn the windows that are read from the other strand, in place."""
         if self._turned.size:
             rows[self._turned] = rows[self._turned, ::-1]
         return rows

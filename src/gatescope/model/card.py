@@ -20,6 +20,8 @@ _TWINS = {
     "none": "",
     "random": "**It was never trained**: it is the untrained twin, to compare a trained network with.\n\n",
     "ablated": "**Its recurrence was taken out**: it is the twin that shows what memory is worth.\n\n",
+    "shuffled": "**It learned from targets that are rotated within each contig**: it is the twin that shows what "
+    "training alone does, where sequence says nothing.\n\n",
 }
 _PREDICTS = {
     "cuts": "expected Tn5 cuts at every base (`log_cuts`, natural logarithm)",

@@ -7,6 +7,7 @@ import copy
 import logging
 import time
 import warnings
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -22,6 +23,7 @@ from lightning.pytorch.strategies import DDPStrategy
 
 from gatescope.config import read_section
 from gatescope.data.draw import Sampling
+from gatescope.data.rotation import draw_rotations
 from gatescope.data.sampler import EpochSampler, Loader, TiledWindows, TrainingBatches
 from gatescope.data.store import EncodedStore
 from gatescope.data.unlearned import read_copies
@@ -56,7 +58,7 @@ logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its tips are
 CARD, REACH = "model_card.md", "gradient_reach.tsv"
 #: Validation windows over which the reach of the gradient is averaged.
 _REACH_WINDOWS = 32
-TWINS = ("none", "random", "ablated")
+TWINS = ("none", "random", "ablated", "shuffled")
 DEVICES = ("auto", "cpu", "cuda")
 #: What a training step computes in, as Lightning calls it.
 PRECISIONS: dict[str, Literal["32-true", "bf16-mixed"]] = {"float32": "32-true", "bfloat16": "bf16-mixed"}
@@ -158,8 +160,9 @@ def train(
         Fold of the store: its test and validation contigs are not trained on.
     seed : int
         Decides weights, windows, strands and dropout.
-    twin : {"none", "random", "ablated"}
-        "random" writes the untrained network; "ablated" trains one without recurrence.
+    twin : {"none", "random", "ablated", "shuffled"}
+        "random" writes the untrained network; "ablated" trains one without recurrence; "shuffled" trains on targets
+        that are rotated within each contig (`gatescope.data.rotation`).
     threads : int
         CPU threads: with two, the directions of the network run side by side. The bytes are the same, but for a network
         of dilated convolutions, whose folder records them. Several `devices` share them.
@@ -190,6 +193,8 @@ def train(
         )
     net = _untrained(config, data, data.fold(fold), seed)
     precision = _precision(plan, device)
+    read = [*_training_contigs(data, data.fold(fold)), *data.fold(fold).valid]
+    rotations = draw_rotations(data, read, seed) if twin == "shuffled" else {}
     log.info("%s: %s parameters, reads %s, predicts %s, device %s, %s", run,
              f"{net.free_parameters:,}", " + ".join(config.inputs), " and ".join(config.targets),
              device, precision)  # fmt: skip
@@ -205,6 +210,7 @@ def train(
         "fold": {"name": fold, **data.fold(fold).parts()},
         "training": asdict(plan),
         "store": data.content_hash,
+        **({"rotated_by_bp": rotations} if rotations else {}),
     }
     windows = TiledWindows(data, list(data.fold(fold).valid), config.tracks, 1).spread(_REACH_WINDOWS)
     if twin == "random":
@@ -220,7 +226,7 @@ def train(
         start = find_start(resume, TrainingRecord.__qualname__)
         if start.epochs:
             log.info("%s: resuming after epoch %d", run, start.epochs)
-        settings = copy.deepcopy(net), store, plan, fold, run, seed, resume, start, workers
+        settings = copy.deepcopy(net), store, plan, fold, run, seed, resume, start, workers, rotations
         if plan.devices == 1:
             _fit(ALONE, device, *settings)
         else:
@@ -271,10 +277,11 @@ def _fit(
     resume: Path,
     start: Start,
     workers: int,
+    rotations: Mapping[str, int],
 ) -> None:
     """Train until early stopping or the last epoch, alone or as one of a team; what comes of it rests in `resume`."""
     data = EncodedStore(store)
-    train_batches, valid_batches = _datasets(net.config, data, data.fold(fold), plan, seed)
+    train_batches, valid_batches = _datasets(net.config, data, data.fold(fold), plan, seed, rotations)
     log.info("%s: %s", run, train_batches.draws.summary)
     sampler = EpochSampler(plan.batches_per_epoch)
     # Lightning fetches the first batch of a resumed epoch before it says which
@@ -350,13 +357,20 @@ def _precision(plan: Training, device: torch.device) -> str:
 
 
 def _datasets(
-    config: NetworkConfig, data: EncodedStore, fold: Fold, plan: Training, seed: int
+    config: NetworkConfig,
+    data: EncodedStore,
+    fold: Fold,
+    plan: Training,
+    seed: int,
+    rotations: Mapping[str, int],
 ) -> tuple[TrainingBatches, TiledWindows]:
     """Return what is trained on and what is validated on."""
     contigs, size, tracks = _training_contigs(data, fold), plan.batch_size, config.tracks + config.bias_tracks
     copies = read_copies(data.meta, fold.name)
-    training = TrainingBatches(data, contigs, tracks, plan.sampling, size, seed, plan.planned_batches, copies)
-    valid = TiledWindows(data, list(fold.valid), tracks, size)
+    training = TrainingBatches(
+        data, contigs, tracks, plan.sampling, size, seed, plan.planned_batches, copies, rotations
+    )
+    valid = TiledWindows(data, list(fold.valid), tracks, size, rotations)
     if not len(valid):
         raise InputError(
             f"validation contigs {', '.join(fold.valid)} are shorter than a window ({data.window_bp} bp)",
