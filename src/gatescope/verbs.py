@@ -345,6 +345,7 @@ VERBS: dict[str, Verb] = {
             file("--shuffled-flanks", "summary of shuffled flanks to repeat in the verdict", default=None),
             file("--clamp", "summary of clamped gates to repeat in the verdict", default=None),
             SEED,
+            THREADS,
             OUTPUT_FOLDER,
         ),
     ),

@@ -6,7 +6,7 @@
 A genome like the planted one (contigs of 1.5 Mb, a region in 1,500 bp, masked bases here and there), gates of noise,
 both directions and both crossings: ``2 x units`` units in all. What the same numbers cost with windows gathered anew
 for each shift is measured on a few shifts of one unit in the same run and scaled up; both have to agree. Times are CPU
-times of one process.
+times of all threads.
 """
 
 import argparse
@@ -87,6 +87,7 @@ def main():
     parser.add_argument("--mb", type=float, default=1.5)
     parser.add_argument("--units", type=int, default=4, help="per direction")
     parser.add_argument("--shifts", type=int, default=200)
+    parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--stacked", type=int, default=3, help="shifts that are stacked as well")
     options = parser.parse_args()
     rng = np.random.default_rng(0)
@@ -100,7 +101,9 @@ def main():
     cpu = wall = 0.0
     for direction in (0, 1):
         which = range(options.units)
-        found, *each = timed(shift_windows, units, direction, which, bases, windows, shifts, _SHAPE)
+        found, *each = timed(
+            shift_windows, units, direction, which, bases, windows, shifts, _SHAPE, options.threads
+        )
         cpu, wall = cpu + each[0], wall + each[1]
         if direction == 0:
             first = found["entry"].r[:, 0]

@@ -66,7 +66,7 @@ def test_planted_resets_are_found_chosen_and_supported(tmp_path, erasing):
         assert (evidence["offset"], evidence["lowest_offset"]) == (offset, offset)
         assert evidence["drop_test"] == pytest.approx(0.98 - 0.05, abs=0.02)
         assert evidence["r"] == pytest.approx(r, abs=0.1)
-        assert evidence["r_low_95"] < evidence["r_low"] < evidence["r"] < evidence["r_high"]
+        assert evidence["r_low_95"] <= evidence["r_low"] < evidence["r"] < evidence["r_high"]
         assert evidence["kept_near"] / evidence["kept_flank"] == pytest.approx(2 ** evidence["r"], rel=1e-4)
         assert evidence["half_life_bp"] == pytest.approx(np.log(0.5) / np.log(expit(HIGH)), rel=0.1)
         assert (evidence["p_fwer"], evidence["n_tests"]) == (0.01, 12)

@@ -84,7 +84,7 @@ def test_units_and_sets_do_not_depend_on_what_is_read_beside_them():
     sites = {c: usable_sites(find_sites(regions, lengths, 0, c, 60), bases, free, SHAPE) for c in CROSSINGS}
     windows = {crossing: cut(each, bases, free) for crossing, each in sites.items()}
     shifts = draw_contig_shifts(bases, 9, np.random.default_rng(2))
-    together = shift_windows(units, 0, range(3), bases, windows, shifts, SHAPE)
+    together = shift_windows(units, 0, range(3), bases, windows, shifts, SHAPE, threads=2)
     for crossing in CROSSINGS:
         for unit in range(3):
             one = {crossing: windows[crossing]}

@@ -2,7 +2,7 @@
 
 
 rule boundaries:
-    """Compare gates at boundaries with circular shifts and with the untrained twin."""
+    """Compare memory kept at boundaries with circular shifts, the untrained twin and matched places."""
     input:
         store="results/{sample}/data/encoded",
         description="results/{sample}/model/{run}/model.json",
@@ -21,7 +21,7 @@ rule boundaries:
         "benchmarks/boundaries/{sample}.{run}.tsv"
     conda:
         "../../envs/gatescope.yaml"
-    threads: 1
+    threads: 2
     resources:
         mem_mb=4000,
         runtime=30,
@@ -42,6 +42,7 @@ rule boundaries:
             --model {params.model:q} \
             --settings {params.settings:q} \
             --seed {params.seed:q} \
+            --threads {threads:q} \
             --output {params.folder:q} \
             --log {log:q}
         """

@@ -53,10 +53,12 @@ def boundaries(
     shuffled_flanks: Path | str | None = None,
     clamp: Path | str | None = None,
     seed: int = 0,
+    threads: int = 1,
 ) -> None:
     """Test what the forget gates of one run do at region boundaries; write tables, figure and verdict.
 
-    Writes ``units.tsv``, ``verdict.json`` and the files of `write_profiles`. One unit of one contig is in memory at a time.
+    Writes ``units.tsv``, ``modes.tsv``, ``verdict.json`` and the files of `write_profiles`. One unit of one contig per
+    thread is in memory at a time.
 
     Parameters
     ----------
@@ -76,6 +78,8 @@ def boundaries(
         JSON summaries of ``effects/{run}``; what they hold is repeated under `controls` in the verdict.
     seed : int
         Seed of shifts, bootstrap and controls.
+    threads : int
+        For the shifts; no number depends on it.
 
     Raises
     ------
@@ -98,17 +102,17 @@ def boundaries(
     encoded.require(meta["store"], Path(model) / "model.json")
     data = _open_data(encoded, trace, twins, meta["fold"], options)
     with replacing_folder(output, _WRITTEN) as partial:
-        measured = _measure_all(data, options, seed)
+        measured = _measure_all(data, options, seed, threads)
         _write(partial, data, measured, facts, options, seed)
 
 
-def _measure_all(data: GateData, options: BoundarySettings, seed: int) -> _All:
+def _measure_all(data: GateData, options: BoundarySettings, seed: int, threads: int) -> _All:
     """Measure both directions at both crossings, on the same shifts."""
     shifts = draw_shifts_of(data, options.shifts, seed)
     found = {
         (name, crossing): each
         for index, name in enumerate(DIRECTIONS)
-        for crossing, each in measure(data, index, options, shifts, seed).items()
+        for crossing, each in measure(data, index, options, shifts, seed, threads).items()
     }
     return {(name, crossing): found[name, crossing] for crossing in CROSSINGS for name in DIRECTIONS}
 

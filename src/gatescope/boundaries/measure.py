@@ -179,6 +179,7 @@ def measure(
     settings: BoundarySettings,
     shifts: Mapping[str, NDArray[np.int64]],
     seed: int,
+    threads: int = 1,
 ) -> dict[str, Measured]:
     """Measure every unit of one direction on the test contigs, at each crossing.
 
@@ -203,7 +204,7 @@ def measure(
         name: measure_windows(twin, direction, which, data.bases, windows)
         for name, twin in data.twins.items()
     }
-    null = shift_windows(data.units, direction, which, data.bases, windows, shifts, shape)
+    null = shift_windows(data.units, direction, which, data.bases, windows, shifts, shape, threads)
     found = {}
     for number, crossing in enumerate(CROSSINGS):
         rng = np.random.default_rng([seed, _BOOTSTRAP, direction, number])

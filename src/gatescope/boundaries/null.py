@@ -13,6 +13,8 @@ Public names: `draw_contig_shifts`, `ShiftedMeans`, `shift_windows`, `shifted_su
 """
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -53,8 +55,9 @@ def shift_windows(
     windows: Mapping[Key, Mapping[str, Windows]],
     shifts: Mapping[str, NDArray[np.int64]],
     shape: ProfileShape,
+    threads: int = 1,
 ) -> dict[Key, ShiftedMeans]:
-    """Compute R of several boundary sets in every replicate; one unit of one contig is in memory at a time.
+    """Compute R of several boundary sets in every replicate; a unit of one contig for each thread is in memory.
 
     Parameters
     ----------
@@ -69,6 +72,8 @@ def shift_windows(
     shifts : mapping of str to int64, shape (m,)
         Shift of each contig in each replicate, in scored bases to the right, ``0 <= shift < n``.
     shape : ProfileShape
+    threads : int
+        Units are shared out among so many; the numbers do not depend on it.
 
     References
     ----------
@@ -77,15 +82,19 @@ def shift_windows(
     n_shifts = len(next(iter(shifts.values())))
     size = (n_shifts, len(which))
     found = {key: ShiftedMeans(np.zeros(size), np.zeros(size)) for key in windows}
-    for contig in dict.fromkeys(contig for each in windows.values() for contig in each):
-        for column, unit in enumerate(which):
-            logs = log_forget(bases[contig].pick(units.logits(contig, direction, unit)))
-            prefix, forget = prefix_sums(logs), np.exp(logs, out=logs)
-            for key, each in windows.items():
-                if contig in each:
-                    cut, moved = each[contig], shifts[contig]
-                    found[key].r[:, column] += shifted_sums(cut, prefix, moved, shape.flank_bp)
-                    found[key].forget[:, column] += _shifted_bases(cut.places, forget, moved)
+
+    def add(contig: str, column: int) -> None:
+        """Add the sums of one unit of one contig to its column."""
+        logs = log_forget(bases[contig].pick(units.logits(contig, direction, which[column])))
+        prefix, forget, moved = prefix_sums(logs), np.exp(logs, out=logs), shifts[contig]
+        for key, each in windows.items():
+            if contig in each:
+                found[key].r[:, column] += shifted_sums(each[contig], prefix, moved, shape.flank_bp)
+                found[key].forget[:, column] += _shifted_bases(each[contig].places, forget, moved)
+
+    with ThreadPoolExecutor(threads) as pool:
+        for contig in dict.fromkeys(contig for each in windows.values() for contig in each):
+            list(pool.map(partial(add, contig), range(len(which))))
     to_ratio = 2 * shape.dip_bp / np.log(2)
     for key, each in windows.items():
         counts = np.zeros(n_shifts)
