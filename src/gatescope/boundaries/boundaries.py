@@ -24,13 +24,16 @@ from gatescope.boundaries.measure import (
     measure,
     read_settings,
 )
-from gatescope.boundaries.profile import CROSSINGS
+from gatescope.boundaries.modes import ModeRule, modes_table
 from gatescope.boundaries.profile_files import PROFILE_FILES, Crossed, ProfileSource, write_profiles
 from gatescope.boundaries.rule import DirectionEvidence, ModeEvidence
+from gatescope.boundaries.sensitivity import collect_definitions, measure_definitions
+from gatescope.boundaries.stretches import BLOCK_BP
 from gatescope.boundaries.verdict import RunFacts, judge_run
 from gatescope.data.store import EncodedStore
 from gatescope.errors import InputError
-from gatescope.files import read_json, read_record, replacing_folder, write_json, write_table
+from gatescope.files import read_record, replacing_folder, write_json, write_table
+from gatescope.genome.crossings import CROSSINGS
 from gatescope.resample import interval, max_p, standardise, two_sided_p
 from gatescope.trace.units import DIRECTIONS, UnitStore
 
@@ -38,7 +41,7 @@ log = logging.getLogger(__name__)
 
 #: What every direction did at one crossing: keys are (direction, crossing).
 _All = Mapping[tuple[str, str], Measured]
-_WRITTEN = ("verdict.json", "units.tsv", *PROFILE_FILES, "grammar/*")
+_WRITTEN = ("verdict.json", "units.tsv", "modes.tsv", "definitions.tsv", *PROFILE_FILES, "grammar/*")
 
 
 def boundaries(
@@ -51,14 +54,15 @@ def boundaries(
     settings: Mapping[str, Any],
     shuffled: Path | str | None = None,
     shuffled_flanks: Path | str | None = None,
-    clamp: Path | str | None = None,
+    peaks: Path | str | None = None,
+    predicted_state: Path | str | None = None,
     seed: int = 0,
     threads: int = 1,
 ) -> None:
     """Test what the forget gates of one run do at region boundaries; write tables, figure and verdict.
 
-    Writes ``units.tsv``, ``modes.tsv``, ``verdict.json`` and the files of `write_profiles`. One unit of one contig per
-    thread is in memory at a time.
+    Writes ``units.tsv``, ``modes.tsv``, ``definitions.tsv``, ``verdict.json`` and the files of `write_profiles`. One
+    unit of one contig per thread is in memory at a time.
 
     Parameters
     ----------
@@ -74,8 +78,10 @@ def boundaries(
         The `boundaries` section of the config, see `gatescope.boundaries.measure.read_settings`.
     shuffled : Path or str, optional
         ``trace/{run}.shuffled``, the twin trained on rotated targets; ``controls: full`` needs it.
-    shuffled_flanks, clamp : Path or str, optional
-        JSON summaries of ``effects/{run}``; what they hold is repeated under `controls` in the verdict.
+    shuffled_flanks : Path or str, optional
+        ``effects/{run}/shuffled_flanks.tsv``; the chosen units' rows are repeated under `controls` in the verdict.
+    peaks, predicted_state : Path or str, optional
+        The sample's narrowPeak file, and ``predicted_state.bw`` of the run: further definitions of a boundary.
     seed : int
         Seed of shifts, bootstrap and controls.
     threads : int
@@ -95,15 +101,15 @@ def boundaries(
             where="--shuffled",
             remedy=f"name the trace of {meta['run']}.shuffled, or set boundaries: controls: quick",
         )
-    summaries = {"shuffled_flanks": shuffled_flanks, "clamp": clamp}
-    recorded = {name: read_json(path) for name, path in summaries.items() if path}
-    facts = _facts(meta, _check_traces(trace, twins, meta), options.controls, recorded)
+    facts = _facts(meta, _check_traces(trace, twins, meta), options.controls)
     encoded = EncodedStore(store)
     encoded.require(meta["store"], Path(model) / "model.json")
-    data = _open_data(encoded, trace, twins, meta["fold"], options)
+    data = _open_data(encoded, trace, twins, meta["fold"], options, seed)
+    definitions = collect_definitions(data, peaks, predicted_state)
+    flanks = _read_flanks(shuffled_flanks) if shuffled_flanks else None
     with replacing_folder(output, _WRITTEN) as partial:
         measured = _measure_all(data, options, seed, threads)
-        _write(partial, data, measured, facts, options, seed)
+        _write(partial, data, measured, facts, options, seed, definitions, flanks)
 
 
 def _measure_all(data: GateData, options: BoundarySettings, seed: int, threads: int) -> _All:
@@ -118,15 +124,35 @@ def _measure_all(data: GateData, options: BoundarySettings, seed: int, threads: 
 
 
 def _write(
-    folder: Path, data: GateData, measured: _All, facts: RunFacts, options: BoundarySettings, seed: int
+    folder: Path,
+    data: GateData,
+    measured: _All,
+    facts: RunFacts,
+    options: BoundarySettings,
+    seed: int,
+    definitions: Mapping[str, pd.DataFrame],
+    flanks: pd.DataFrame | None,
 ) -> None:
-    """Choose a unit per direction, judge the run, and write tables, figure and verdict."""
+    """Choose a unit per direction, judge the run, and write tables, figures and verdict."""
     chosen = {name: choose_unit(measured[name, "entry"].effects) for name in DIRECTIONS}
     units = _unit_table(measured, chosen)
-    evidence = _evidence(data, measured, units, options, seed, {})
+    modes = modes_table(
+        data.units,
+        data.n_units,
+        [each.sites for each in measured.values()],
+        ModeRule(options.shape.dip_bp),
+        replicates=options.bootstraps,
+        block_bp=BLOCK_BP,
+        seed=seed,
+    )
+    evidence = _evidence(data, measured, units, options, seed, _mode_evidence(modes, chosen))
     content = judge_run(evidence, facts, options.rule, options.shape)
     log.info("%s", content["sentence"])
+    if flanks is not None:
+        content["controls"]["shuffled_flanks"] = _rows_of(flanks, chosen)
     write_table(folder / "units.tsv", units)
+    write_table(folder / "modes.tsv", modes)
+    write_table(folder / "definitions.tsv", measure_definitions(data, chosen, definitions, options, seed))
     content["profiles"] = write_profiles(
         folder,
         ProfileSource(data.units, data.units, data.store.peaks),
@@ -136,13 +162,44 @@ def _write(
         lookahead_bp=facts.lookahead_bp,
         bootstraps=options.bootstraps,
         seed=seed,
+        stretches=data.stretches,
     )
     write_json(folder / "verdict.json", content)
 
 
+def _mode_evidence(modes: pd.DataFrame, chosen: Mapping[str, int]) -> dict[str, ModeEvidence]:
+    """Take what the verdict needs of the chosen units' entries; nothing where no memory was held."""
+    found = {}
+    for row in modes[modes["crossing"] == "entry"].to_dict("records"):
+        if row["unit"] == chosen[row["direction"]] and row["n_held"]:
+            shares = {name: row[name] for name in ("erase", "overwrite", "gain_only", "none")}
+            found[row["direction"]] = ModeEvidence(**shares, median_forget_share=row["forget_share"])
+    return found
+
+
+def _read_flanks(path: Path | str) -> pd.DataFrame:
+    """Read the table of `gatescope reshuffle`."""
+    table = pd.read_csv(path, sep="\t")
+    missing = {"direction", "crossing", "unit", "R", "R_shuffled"} - set(table)
+    if missing:
+        raise InputError(
+            f"no column {', '.join(sorted(missing))}", where=path, remedy="run gatescope reshuffle again"
+        )
+    return table
+
+
+def _rows_of(table: pd.DataFrame, chosen: Mapping[str, int]) -> dict[str, dict[str, Any]]:
+    """Return the rows of the chosen units' entries by direction; what is not a number becomes null."""
+    rows = table[(table["crossing"] == "entry") & (table["unit"] == table["direction"].map(chosen.get))]
+    objects = rows.astype(object).where(rows.notna(), None)
+    return {row["direction"]: row for row in objects.drop(columns="crossing").to_dict("records")}
+
+
 def _crossed(each: Measured, unit: int) -> Crossed:
     """Take what the profiles show; the null is the same at every offset."""
-    low, high = (np.repeat(band[:, None], each.twin.shape[1], axis=1) for band in (each.null_low, each.null_high))
+    low, high = (
+        np.repeat(band[:, None], each.twin.shape[1], axis=1) for band in (each.null_low, each.null_high)
+    )
     return Crossed(each.sites, unit, low, high, each.twin)
 
 
@@ -159,11 +216,12 @@ def _open_data(
     twins: Mapping[str, Path | str],
     fold: Mapping[str, Any],
     options: BoundarySettings,
+    seed: int,
 ) -> GateData:
     """Open what is read, and check that run and twins have the same units."""
     units = UnitStore(trace, store.lengths)
     others = {name: UnitStore(folder, store.lengths) for name, folder in twins.items()}
-    data = GateData.of(units, others, store, fold, options.shape.dip_bp)
+    data = GateData.of(units, others, store, fold, options.shape.dip_bp, seed)
     for name, other in others.items():
         n_twin = other.n_units(fold["test"][0])
         if n_twin != data.n_units:
@@ -202,14 +260,10 @@ def _check_traces(
     return summary["certificate"]
 
 
-def _facts(
-    meta: Mapping[str, Any], certificate: dict[str, Any], controls: str, recorded: Mapping[str, Any]
-) -> RunFacts:
+def _facts(meta: Mapping[str, Any], certificate: dict[str, Any], controls: str) -> RunFacts:
     """Take from model.json what the verdict names."""
     tracks = tuple(name for name in meta["network"]["inputs"] if name != "sequence")
-    return RunFacts(
-        meta["run"], tracks, meta["lookahead_bp"], meta["sha256"], certificate, controls, recorded
-    )
+    return RunFacts(meta["run"], tracks, meta["lookahead_bp"], meta["sha256"], certificate, controls)
 
 
 def _unit_table(measured: _All, chosen: Mapping[str, int]) -> pd.DataFrame:

@@ -10,8 +10,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gatescope.boundaries.profile import CROSSINGS, ProfileShape, offsets_of
+from gatescope.boundaries.profile import ProfileShape, offsets_of
 from gatescope.figures import GATE_COLOURS, INK, MUTED, REGION, new_figure, save_figure
+from gatescope.genome.crossings import CROSSINGS
 from gatescope.trace.units import DIRECTIONS
 
 #: Directions and crossings in words.

@@ -16,8 +16,9 @@ from matplotlib.colors import LinearSegmentedColormap
 from numpy.typing import NDArray
 
 from gatescope.boundaries.figure import CROSSING, READING, mark_lookahead
-from gatescope.boundaries.profile import CROSSINGS, ProfileShape, Sites, forget_windows, offsets_of, region_of
+from gatescope.boundaries.profile import ProfileShape, Sites, forget_windows, offsets_of, region_of
 from gatescope.figures import GATE_COLOURS, INK, new_figure, save_figure, tint
+from gatescope.genome.crossings import CROSSINGS
 from gatescope.trace.units import DIRECTIONS, UnitStore
 
 #: More boundaries than this are drawn as means of neighbours: a screen has no more lines for them.

@@ -15,7 +15,6 @@ from scipy.special import expit
 
 from gatescope.boundaries.null import ShiftedMeans, draw_contig_shifts, shift_windows
 from gatescope.boundaries.profile import (
-    CROSSINGS,
     MeanProfiles,
     ProfileShape,
     Sites,
@@ -43,18 +42,18 @@ from gatescope.boundaries.retention import (
     usable_sites,
 )
 from gatescope.boundaries.rule import VerdictRule
+from gatescope.boundaries.stretches import BLOCK_BP, draw_stretches
 from gatescope.config import check_values
-from gatescope.data.store import EncodedStore
+from gatescope.data.store import NOT_SCORED, EncodedStore
 from gatescope.errors import InputError
+from gatescope.genome.crossings import CROSSINGS
 from gatescope.resample import bootstrap_means, interval, label_blocks
 from gatescope.trace.units import DIRECTIONS, UnitStore
 
 log = logging.getLogger(__name__)
 
 #: Streams of random numbers: what one of them draws must not depend on how much another has drawn.
-_SHIFTS, _BOOTSTRAP = 0, 1
-#: Boundaries this close to each other are drawn together.
-BLOCK_BP = 20_000
+_SHIFTS, _BOOTSTRAP, _STRETCHES = 0, 1, 11
 
 
 @dataclass(frozen=True)
@@ -117,6 +116,7 @@ class GateData(NamedTuple):
     valid: dict[str, int]
     bases: dict[str, ScoredBases]  # of both splits
     free: dict[str, Stretches]  # where flanks may lie
+    stretches: dict[str, NDArray[np.int64]]  # what is looked at of long contigs
 
     @classmethod
     def of(
@@ -126,29 +126,51 @@ class GateData(NamedTuple):
         store: EncodedStore,
         fold: Mapping[str, Any],
         dip_bp: int,
+        seed: int,
     ) -> "GateData":
-        """Open what is needed of a fold."""
+        """Open what is needed of a fold; of long contigs what lies outside their stretches counts as masked."""
         test, valid = (
             {contig: store.lengths[contig] for contig in fold[split]} for split in ("test", "valid")
         )
-        peaks = store.peaks
-        bases = {contig: ScoredBases(store.state(contig)) for contig in (*test, *valid)}
-        free = {}
-        for contig, each in bases.items():
-            edges = peaks.loc[peaks["chrom"] == contig, ["start", "end"]].to_numpy(np.int64).ravel()
-            free[contig] = find_free(each.places(edges), each.n, dip_bp)
-        return cls(units, twins, units.n_units(fold["test"][0]), store, test, valid, bases, free)
+        stretches = draw_stretches({**test, **valid}, np.random.default_rng([seed, _STRETCHES]))
+        bases = {c: ScoredBases(_only(store.state(c), stretches.get(c))) for c in (*test, *valid)}
+        opened = cls(units, twins, units.n_units(fold["test"][0]), store, test, valid, bases, {}, stretches)
+        return opened._replace(free=opened.free_of(store.peaks, dip_bp))
 
-    def cut(self, places: Mapping[str, NDArray[np.int64]], shape: ProfileShape) -> dict[str, Windows]:
-        """Cut the windows of places by contig."""
+    def free_of(self, regions: pd.DataFrame, dip_bp: int) -> dict[str, Stretches]:
+        """Return where flanks may lie, by contig, if these are the regions."""
+        free = {}
+        for contig, each in self.bases.items():
+            edges = regions.loc[regions["chrom"] == contig, ["start", "end"]].to_numpy(np.int64).ravel()
+            free[contig] = find_free(each.places(edges), each.n, dip_bp)
+        return free
+
+    def cut(
+        self,
+        places: Mapping[str, NDArray[np.int64]],
+        shape: ProfileShape,
+        free: Mapping[str, Stretches] | None = None,
+    ) -> dict[str, Windows]:
+        """Cut the windows of places by contig; `free` says where flanks may lie, if not beside the called regions."""
+        free = free or self.free
         return {
-            contig: cut_windows(at, self.free[contig], self.bases[contig].n, shape)
+            contig: cut_windows(at, free[contig], self.bases[contig].n, shape)
             for contig, at in places.items()
         }
 
     def places_of(self, sites: Sites) -> dict[str, NDArray[np.int64]]:
         """Return the places of boundaries by contig, in scored bases."""
         return {contig: self.bases[contig].places(at) for contig, at in sites.positions.items()}
+
+
+def _only(state: NDArray[np.uint8], spans: NDArray[np.int64] | None) -> NDArray[np.uint8]:
+    """Return the state of a contig with all that lies outside its stretches masked."""
+    if spans is None:
+        return state
+    masked = np.full_like(state, NOT_SCORED)
+    for start, end in spans.tolist():
+        masked[start:end] = state[start:end]
+    return masked
 
 
 class Measured(NamedTuple):
@@ -307,7 +329,7 @@ def _with_mean(rows: list[NDArray[np.float64]]) -> NDArray[np.float64]:
 def _find(data: GateData, split: str, direction: int, crossing: str, shape: ProfileShape) -> Sites:
     """Find the boundaries of one split, say how many, and refuse none."""
     lengths = data.test if split == "test" else data.valid
-    sites = find_sites(data.store.peaks, lengths, direction, crossing, shape.profile_bp)
+    sites = find_sites(data.store.peaks, lengths, direction, crossing, shape.profile_bp, data.stretches)
     sites = usable_sites(sites, data.bases, data.free, shape)
     log.info(
         "%s %s, %s contigs: %d boundaries, %d left out: too near the end of a contig, masked bases or other boundaries",

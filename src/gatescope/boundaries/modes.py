@@ -42,8 +42,9 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from gatescope.boundaries.cell_states import cell_states_at
-from gatescope.boundaries.profile import CROSSINGS, Sites, gate_positions
+from gatescope.boundaries.profile import Sites, gate_positions
 from gatescope.errors import InputError
+from gatescope.genome.crossings import CROSSINGS
 from gatescope.model.metrics import draw_blocks
 from gatescope.resample import interval
 from gatescope.trace.units import DIRECTIONS, UnitStore

@@ -3,7 +3,7 @@
 Directions, crossings and offsets follow ``docs/glossary.md``: offset 0 is the first base that the direction
 reads *beyond* the boundary; negative offsets were read before it.
 
-Public names: `CROSSINGS`, `ProfileShape`, `Sites`, `find_sites`, `region_of`, `offsets_of`, `gate_positions`,
+Public names: `ProfileShape`, `Sites`, `find_sites`, `region_of`, `offsets_of`, `gate_positions`,
 `windows`, `forget_windows`, `gather`, `MeanProfiles`, `mean_profiles`, `WriteStore`, `mean_writes`, `UnitProfiles`,
 `unit_profiles`, `flank_mean`, `drop`, `drop_offset`, `lowest_offset`, `dip`.
 """
@@ -19,17 +19,9 @@ from scipy.special import expit, log_expit
 
 from gatescope.boundaries.stretches import Spans, lie_inside
 from gatescope.config import check_lengths
+from gatescope.genome.crossings import edge_of
 from gatescope.trace.units import DIRECTIONS, UnitStore
 
-CROSSINGS = ("entry", "exit")
-
-#: Which edge of a region a direction crosses when it enters or leaves it.
-_EDGE = {
-    ("fwd", "entry"): "start",
-    ("fwd", "exit"): "end",
-    ("rev", "entry"): "end",
-    ("rev", "exit"): "start",
-}
 #: Boundaries whose windows are held in memory at once: 2,000 of 1,000 bp take 16 MB.
 _CHUNK = 2000
 
@@ -98,7 +90,7 @@ def find_sites(
         What is looked at of long contigs (`gatescope.boundaries.stretches.draw_stretches`); the other
         contigs are used whole.
     """
-    edge = _EDGE[DIRECTIONS[direction], crossing]
+    edge = edge_of(DIRECTIONS[direction], crossing)
     positions, n_dropped, n_outside = {}, 0, 0
     for contig, length in lengths.items():
         edges = regions.loc[regions["chrom"] == contig, edge].to_numpy(np.int64)
@@ -128,7 +120,7 @@ def region_of(sites: Sites, regions: pd.DataFrame) -> dict[str, NDArray[np.int64
     ValueError
         If a boundary is no edge of these regions.
     """
-    edge = _EDGE[DIRECTIONS[sites.direction], sites.crossing]
+    edge = edge_of(DIRECTIONS[sites.direction], sites.crossing)
     found = {}
     for contig, boundaries in sites.positions.items():
         table = regions.loc[regions["chrom"] == contig, ["start", "end"]].sort_values("start")

@@ -16,7 +16,6 @@ from gatescope.boundaries.figure import Panel, draw_profiles
 from gatescope.boundaries.heatmap import HeatPanel, draw_heatmap, heat_rows
 from gatescope.boundaries.matrix import matrix_file, write_matrix
 from gatescope.boundaries.profile import (
-    CROSSINGS,
     ProfileShape,
     Sites,
     UnitProfiles,
@@ -27,6 +26,7 @@ from gatescope.boundaries.profile import (
 )
 from gatescope.boundaries.stretches import BLOCK_BP, BlockSums, Spans, block_band
 from gatescope.files import write_table
+from gatescope.genome.crossings import CROSSINGS
 from gatescope.trace.units import DIRECTIONS, UnitStore
 
 log = logging.getLogger(__name__)

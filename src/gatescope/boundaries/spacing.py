@@ -10,7 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from gatescope.boundaries.events import Events
-from gatescope.boundaries.profile import CROSSINGS, find_sites
+from gatescope.boundaries.profile import find_sites
+from gatescope.genome.crossings import CROSSINGS
 from gatescope.trace.units import DIRECTIONS
 
 #: What is measured: bp to the next event to the right, and offset from the nearest boundary of either crossing.

@@ -7,7 +7,7 @@ Public names: `RunFacts`, `judge_run`, `verdict`.
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +43,6 @@ class RunFacts:
         Replay certificate of the gates.
     controls : {"quick", "full"}
         Which controls were run; "quick" makes every verdict provisional.
-    recorded : mapping
-        Summaries of other stages' controls, by name; repeated in the verdict.
     """
 
     run: str
@@ -53,7 +51,6 @@ class RunFacts:
     model_sha256: str
     certificate: dict[str, Any]
     controls: str = "quick"
-    recorded: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def input_mode(self) -> str:
@@ -101,7 +98,7 @@ def judge_run(
         "n_boundaries": sum(evidence.n_boundaries for evidence in directions.values()),
         "thresholds": asdict(rule),
         "shape": asdict(shape),
-        "controls": {"scope": facts.controls, **facts.recorded},
+        "controls": {"scope": facts.controls},
         "lookahead_bp": facts.lookahead_bp,
         "model_sha256": facts.model_sha256,
         "certificate": facts.certificate,
