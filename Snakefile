@@ -38,7 +38,6 @@ rule all:
         comparisons=[file for sample in SAMPLES for file in comparison_of(sample)],
         audits=expand("results/{sample}/trace/{run}/reach.tsv", sample=SAMPLES, run=GATE_RUNS),
         loci=expand("results/{sample}/trace/{run}/locus/locus.svg", sample=SAMPLES, run=GATE_RUNS),
-        controls=[file for sample in SAMPLES for file in full_controls(sample)],
         verdicts=expand("results/{sample}/boundaries/verdict.json", sample=SAMPLES),
         grammars=expand(
             "results/{sample}/boundaries/{run}/grammar/grammar.json", sample=SAMPLES, run=GATE_RUNS

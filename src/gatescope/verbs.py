@@ -341,9 +341,15 @@ VERBS: dict[str, Verb] = {
             folder("--twin", "folder written by `trace` for the untrained twin"),
             MODEL,
             SETTINGS,
-            folder("--shuffled", "the same for the twin trained on rotated targets", default=None),
-            file("--shuffled-flanks", "summary of shuffled flanks to repeat in the verdict", default=None),
-            file("--clamp", "summary of clamped gates to repeat in the verdict", default=None),
+            folder("--shuffled", "the same for the twin trained on rotated targets", nargs="?", default=None),
+            file(
+                "--shuffled-flanks",
+                "shuffled_flanks.tsv of `reshuffle`, for the verdict",
+                nargs="?",
+                default=None,
+            ),
+            file("--peaks", "narrowPeak file, to cut peaks at q-values", nargs="?", default=None),
+            file("--predicted-state", "predicted_state.bw of the run", nargs="?", default=None),
             SEED,
             THREADS,
             OUTPUT_FOLDER,
@@ -362,7 +368,12 @@ VERBS: dict[str, Verb] = {
     "verdict": Verb(
         "gatescope.boundaries.verdict",
         "say what all runs together show",
-        (file("--verdicts", "verdict.json of each run", nargs="+"), OUTPUT_FILE),
+        (
+            file("--verdicts", "verdict.json of each run", nargs="+"),
+            file("--samples", "unit_sample.npz of the traces, in the same order", nargs="*", default=()),
+            file("--clamps", "clamp.json of `clamp`, of runs that have one", nargs="*", default=()),
+            OUTPUT_FOLDER,
+        ),
     ),
     "grammar": Verb(
         "gatescope.boundaries.grammar",

@@ -15,8 +15,9 @@ import time
 import numpy as np
 
 from gatescope.boundaries.null import draw_contig_shifts, shift_windows
-from gatescope.boundaries.profile import CROSSINGS, ProfileShape
+from gatescope.boundaries.profile import ProfileShape
 from gatescope.boundaries.retention import ScoredBases, cut_windows, find_free, is_usable, log_forget
+from gatescope.genome.crossings import CROSSINGS
 
 _CONTIG_BP, _SHAPE = 1_500_000, ProfileShape()
 

@@ -11,6 +11,8 @@ from gatescope.data.store import ContigArrays, EncodedStore, write_store
 
 DIRECTIONS, CROSSINGS = ("fwd", "rev"), ("entry", "exit")
 HIGH, LOW = 4.0, -3.0  # logits: sigmoid = 0.982 (half-life 38 bp) and 0.047
+#: Written at every base: with f = 0.982 the memory rests at 1.1.
+LITTLE = 0.02
 SHA256 = {"trace": "ab" * 32, "twin": "cd" * 32, "shuffled": "ef" * 32}
 
 
@@ -86,6 +88,7 @@ class World:
     shuffled: dict | None = None  # the twin trained on rotated targets
     codes: dict | None = None  # base codes by contig; otherwise all A
     states: dict | None = None  # otherwise all scored
+    writes: dict | None = None  # i g of the run; otherwise the same little at every base
 
     def write(self):
         """Write store, model, trace and twins."""
@@ -96,6 +99,9 @@ class World:
             folder.mkdir(parents=True, exist_ok=True)
             for contig, array in arrays.items():
                 np.save(folder / f"{contig}.npy", array.astype(np.float32))
+                written = (self.writes or {}).get(contig, np.full(array.shape, LITTLE))
+                np.save(folder / f"{contig}.writes.npy", written.astype(np.float32))
+                np.save(folder / f"{contig}.change.npy", np.zeros(array[:, 0].shape, np.float32))
             summary = {"model_sha256": SHA256[name], "certificate": {"max_error": 1e-7, "tolerance": 5e-6}}
             (folder.parent / "summary.json").write_text(json.dumps(summary))
         (self.folder / "model").mkdir(exist_ok=True)

@@ -1,20 +1,27 @@
 """The stage from folders to folder: choice of units, tables, verdict, figure, bytes, refusals."""
 
-import functools
 import json
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from gate_worlds import HIGH, LENGTHS, LOW, base_at, draw_codes, make_gc_follower, make_world, noise, plant
+from gate_worlds import (
+    HIGH,
+    LENGTHS,
+    LITTLE,
+    LOW,
+    base_at,
+    draw_codes,
+    make_gc_follower,
+    make_world,
+    noise,
+    plant,
+)
 from scipy.special import expit
 
-from gatescope.boundaries import boundaries as stage
 from gatescope.boundaries.boundaries import boundaries
-from gatescope.boundaries.evidence import direction_evidence
 from gatescope.boundaries.measure import read_settings
-from gatescope.boundaries.rule import ModeEvidence
 from gatescope.errors import InputError
 from gatescope.genome.sequence import one_hot
 from gatescope.model.network import AccessibilityNetwork
@@ -41,19 +48,11 @@ def run(world, **changes):
     return profile, units, json.loads((folder / "verdict.json").read_text())
 
 
-@pytest.fixture
-def erasing(monkeypatch):
-    """Say of every chosen unit that it erases: the part of the evidence that needs cell states."""
-    erases = ModeEvidence(erase=0.9, overwrite=0.05, gain_only=0.0, none=0.05, median_forget_share=0.8)
-    known = functools.partial(direction_evidence, modes=erases)
-    monkeypatch.setattr(stage, "direction_evidence", lambda *given: known(*given[:5]))
-
-
 def selected(units):
     return dict(units[units["selected"]].groupby("direction")["unit"].first())
 
 
-def test_planted_resets_are_found_chosen_and_supported(tmp_path, erasing):
+def test_planted_resets_are_found_chosen_and_supported(tmp_path):
     world = make_world(tmp_path)
     profile, units, content = run(world)
     assert selected(units) == {"fwd": 1, "rev": 2}
@@ -86,8 +85,10 @@ def test_planted_resets_are_found_chosen_and_supported(tmp_path, erasing):
     np.testing.assert_allclose(mean, each, rtol=1e-5)
 
 
-def test_without_the_forget_share_no_reset_is_claimed(tmp_path):
-    _, _, content = run(make_world(tmp_path))
+def test_where_nothing_is_held_no_reset_is_claimed(tmp_path):
+    world = make_world(tmp_path)
+    world.writes = {contig: np.zeros(array.shape) for contig, array in world.units.items()}
+    _, _, content = run(world.write())
     assert (content["hypothesis"], content["mode"]) == ("inconclusive", "none")
     for evidence in content["directions"].values():
         assert evidence["reason"] == "as deep as a reset, but the forget share is not known"
@@ -130,7 +131,7 @@ def test_units_are_chosen_without_a_look_at_the_test_contigs(tmp_path):
     assert (content["hypothesis"], content["mode"]) == ("not supported", "none")
 
 
-def test_what_a_twin_does_as_well_stays_open(tmp_path, erasing):
+def test_what_a_twin_does_as_well_stays_open(tmp_path):
     world = make_world(tmp_path)
     world.shuffled = world.units
     world.write()
@@ -145,13 +146,84 @@ def test_full_controls_need_the_trained_twin(tmp_path):
         run(make_world(tmp_path), settings={**SETTINGS, "controls": "full"})
 
 
-def test_summaries_of_other_controls_are_repeated(tmp_path):
-    (tmp_path / "clamp.json").write_text('{"moved": 0.25}')
-    _, _, content = run(make_world(tmp_path), clamp=tmp_path / "clamp.json")
-    assert content["controls"] == {"scope": "quick", "clamp": {"moved": 0.25}}
+def test_what_shuffled_flanks_show_of_the_chosen_units_is_repeated(tmp_path):
+    table = pd.DataFrame(
+        [
+            (direction, crossing, unit, 10 * unit + (crossing == "exit"), np.nan)
+            for direction in ("fwd", "rev")
+            for crossing in ("entry", "exit")
+            for unit in range(3)
+        ],
+        columns=["direction", "crossing", "unit", "R", "R_shuffled"],
+    )
+    table.to_csv(tmp_path / "flanks.tsv", sep="\t", index=False)
+    _, _, content = run(make_world(tmp_path), shuffled_flanks=tmp_path / "flanks.tsv")
+    assert content["controls"] == {
+        "scope": "quick",
+        "shuffled_flanks": {
+            "fwd": {"direction": "fwd", "unit": 1, "R": 10, "R_shuffled": None},
+            "rev": {"direction": "rev", "unit": 2, "R": 20, "R_shuffled": None},
+        },
+    }
+    table.drop(columns="R").to_csv(tmp_path / "flanks.tsv", sep="\t", index=False)
+    with pytest.raises(InputError, match="no column R; run gatescope reshuffle again"):
+        run(make_world(tmp_path), shuffled_flanks=tmp_path / "flanks.tsv")
 
 
-def test_a_gate_that_follows_gc_content_is_composition_only(tmp_path, erasing):
+def test_a_memory_that_is_written_over_is_no_reset_by_the_gate(tmp_path):
+    """The gates stay open; at every entry so much of the other sign is written that the memory changes its sign."""
+    world = make_world(tmp_path)
+    rng = np.random.default_rng(3)
+    world.units = {contig: HIGH + noise(array.shape, rng) for contig, array in world.units.items()}
+    world.writes = {contig: np.full(array.shape, LITTLE) for contig, array in world.units.items()}
+    known = world.regions[world.regions["chrom"] != "train1"]
+    for direction in ("fwd", "rev"):
+        for unit in range(3):
+            plant(world.writes, known, direction, "entry", unit, 3, logit=-2.5)
+    _, _, content = run(world.write())
+    assert (content["hypothesis"], content["mode"]) == ("not supported", "overwrite")
+    modes = pd.read_csv(tmp_path / "boundaries" / "modes.tsv", sep="\t")
+    assert (modes.query("crossing == 'entry'")["overwrite"] > 0.8).all()
+    assert (modes.query("crossing == 'entry'")["forget_share"] < 0.5).all()
+
+
+def test_the_chosen_units_find_the_boundaries_they_fall_at(tmp_path):
+    world = make_world(tmp_path)
+    run(world)
+    found = pd.read_csv(tmp_path / "boundaries" / "detector.tsv", sep="\t")
+    entries = found.query("crossing == 'entry'").set_index(["direction", "detector"])
+    for direction, unit in (("fwd", 1), ("rev", 2)):
+        assert entries.loc[(direction, "unit"), "unit"] == unit
+        assert entries.loc[(direction, "unit"), "auroc"] > 0.95
+        assert abs(entries.loc[(direction, "twin"), "auroc"] - 0.5) < 0.15
+
+
+def test_other_definitions_of_a_boundary_are_measured_beside_the_called_one(tmp_path):
+    world = make_world(tmp_path)
+    peaks = world.regions.assign(name=".", score=0, strand=".", signal=1, p=1, q=7.0, summit=0)
+    peaks.loc[peaks.index % 2 == 0, "q"] = 20.0
+    columns = ["chrom", "start", "end", "name", "score", "strand", "signal", "p", "q", "summit"]
+    peaks[columns].to_csv(tmp_path / "peaks.narrowPeak", sep="\t", header=False, index=False)
+    _, _, content = run(world, peaks=tmp_path / "peaks.narrowPeak")
+    found = pd.read_csv(tmp_path / "boundaries" / "definitions.tsv", sep="\t")
+    found = found.set_index(["definition", "direction"])
+    for direction in ("fwd", "rev"):
+        evidence = content["directions"][direction]
+        called = found.loc[("as called", direction)]
+        assert (
+            called.n_boundaries
+            == evidence["n_boundaries"]
+            == found.loc[("q <= 1e-5", direction)].n_boundaries
+        )
+        assert called.r == pytest.approx(evidence["r"], rel=1e-5)
+        strict = found.loc[("q <= 1e-10", direction)]
+        assert 0.4 < strict.n_boundaries / called.n_boundaries < 0.6
+        assert strict.r_low < strict.r < strict.r_high < -3
+        # the store of this world has no cuts: no region has more of them inside than outside
+        assert found.loc[("half-rise of cut density", direction)].n_boundaries == 0
+
+
+def test_a_gate_that_follows_gc_content_is_composition_only(tmp_path):
     _, units, content = run(make_gc_follower(tmp_path))
     assert selected(units) == {"fwd": 1, "rev": 2}
     assert (content["hypothesis"], content["mode"]) == ("not supported", "composition only")
@@ -162,7 +234,7 @@ def test_a_gate_that_follows_gc_content_is_composition_only(tmp_path, erasing):
         assert abs(pseudo["real_gc_step"]) > 0.4
 
 
-def test_masked_bases_are_no_boundaries_and_no_flanks(tmp_path, erasing):
+def test_masked_bases_are_no_boundaries_and_no_flanks(tmp_path):
     """The gates of masked bases are wild, and change nothing but the number of boundaries."""
     world = make_world(tmp_path)
     _, _, before = run(world)
@@ -188,7 +260,7 @@ def untrained_gates(codes, seed):
     return {contig: traced.forget_logit[0].numpy() for contig, traced in traces.items()}
 
 
-def test_an_untrained_net_is_never_supported(tmp_path, erasing):
+def test_an_untrained_net_is_never_supported(tmp_path):
     """Its gates follow the composition of the sequence: significant at boundaries, and next to nothing."""
     world = make_world(tmp_path, lengths=LENGTHS | {"test1": 60_000})
     held_out = {contig: world.lengths[contig] for contig in world.units}
@@ -225,7 +297,8 @@ def test_same_inputs_and_seed_give_the_same_bytes(tmp_path):
     matrices = [
         f"matrix.{direction}.{crossing}.gz" for direction in ("fwd", "rev") for crossing in ("entry", "exit")
     ]
-    assert files == ["heatmap.png", *matrices, "profile.svg", "profile.tsv", "units.tsv", "verdict.json"]
+    tables = ["definitions.tsv", "detector.tsv", "modes.tsv", "profile.tsv", "units.tsv"]
+    assert files == sorted(["heatmap.png", *matrices, "profile.svg", *tables, "verdict.json"])
     for file in files:
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes(), file
 

@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from gate_worlds import (
-    CROSSINGS,
     HIGH,
     LOW,
     ArrayUnits,
@@ -33,6 +32,7 @@ from gatescope.boundaries.profile import (
     unit_profiles,
 )
 from gatescope.errors import InputError
+from gatescope.genome.crossings import CROSSINGS
 from gatescope.trace.units import DIRECTIONS, UnitStore
 
 SHAPE = ProfileShape(profile_bp=120, flank_bp=100, dip_bp=25)

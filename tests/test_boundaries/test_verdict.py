@@ -3,6 +3,8 @@
 import json
 from dataclasses import asdict, replace
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from gatescope.boundaries.profile import ProfileShape
@@ -275,6 +277,7 @@ def write_runs(folder, *answers):
     for number, (input_mode, answer, mode) in enumerate(answers):
         paths.append(folder / f"{number}.json")
         content = {"run": f"{input_mode}.f1.{number}", "input_mode": input_mode, "hypothesis": answer}
+        content["directions"] = {"fwd": {"unit": 0}, "rev": {"unit": 1}}
         content |= {"mode": mode, "provisional": True, "sentence": "Words."}
         paths[-1].write_text(json.dumps(content))
     return paths
@@ -295,9 +298,10 @@ YES, NO, PART = ("supported", "reset"), ("not supported", "none"), ("not support
     ],
 )
 def test_runs_that_read_dna_alone_decide(tmp_path, answers, answer):
-    output = tmp_path / "boundaries" / "verdict.json"
+    output = tmp_path / "boundaries"
     verdict(write_runs(tmp_path, *answers), output)
-    content = json.loads(output.read_text())
+    content = json.loads((output / "verdict.json").read_text())
+    assert pd.read_csv(output / "unit_matches.tsv", sep="\t").empty
     assert (content["hypothesis"], content["mode"]) == answer
     assert len(content["runs"]) == len(answers)
     assert "provisional" in content["sentence"]
@@ -307,11 +311,78 @@ def test_runs_that_read_dna_alone_decide(tmp_path, answers, answer):
 def test_verdict_refuses_what_is_none(tmp_path):
     (tmp_path / "x.json").write_text('{"run": "a"}')
     with pytest.raises(
-        InputError, match="no entry input_mode, hypothesis, mode, sentence, provisional; name"
+        InputError, match="no entry input_mode, hypothesis, mode, sentence, provisional, directions; name"
     ):
-        verdict([tmp_path / "x.json"], tmp_path / "out.json")
+        verdict([tmp_path / "x.json"], tmp_path / "out")
     with pytest.raises(InputError, match="entry mode is 'erased'; name the verdict of one run"):
-        verdict(write_runs(tmp_path, ("sequence", "supported", "erased")), tmp_path / "out.json")
+        verdict(write_runs(tmp_path, ("sequence", "supported", "erased")), tmp_path / "out")
     with pytest.raises(InputError, match="does not exist"):
-        verdict([tmp_path / "missing.json"], tmp_path / "out.json")
-    assert not (tmp_path / "out.json").exists()
+        verdict([tmp_path / "missing.json"], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def write_sample(path, sha256, logits, contigs=("one",)):
+    """Write a sample of units, (D, H, n), at n bases of the first contig."""
+    n = logits.shape[-1]
+    np.savez(
+        path,
+        model_sha256=sha256,
+        contigs=list(contigs),
+        contig=np.zeros(n, np.int64),
+        position=np.arange(n) * 7,
+        forget_logit=logits.astype(np.float32),
+        write=logits.astype(np.float32),
+    )
+    return path
+
+
+def test_chosen_units_are_the_same_where_they_do_the_same(tmp_path):
+    """Two seeds with the same units in another order: fwd has chosen the same unit in both, rev another one."""
+    logits = np.random.default_rng(0).normal(size=(2, 3, 400))
+    renumbered = logits[:, [2, 0, 1]]  # unit 0 of the first run is unit 1 of the second
+    paths = write_runs(tmp_path, ("sequence", *YES), ("sequence", *YES))
+    for path, fwd in zip(paths, (0, 1), strict=True):
+        content = json.loads(path.read_text())
+        content["directions"] = {"fwd": {"unit": fwd}, "rev": {"unit": 0}}
+        path.write_text(json.dumps(content))
+    samples = [
+        write_sample(tmp_path / "a.npz", "aa" * 32, logits),
+        write_sample(tmp_path / "b.npz", "bb" * 32, renumbered),
+    ]
+    verdict(paths, tmp_path / "out", samples=samples)
+    content = json.loads((tmp_path / "out/verdict.json").read_text())
+    assert {row["direction"]: row["agree"] for row in content["chosen_units"]} == {"fwd": True, "rev": False}
+    assert (
+        "1 of 1 pairs of runs reading forward and in 0 of 1 pairs of runs reading in reverse"
+        in content["sentence"]
+    )
+    matches = pd.read_csv(tmp_path / "out/unit_matches.tsv", sep="\t")
+    pairs = matches[matches.direction == "fwd"][["unit", "other_unit"]].to_numpy().tolist()
+    assert pairs == [[0, 1], [1, 2], [2, 0]] and matches.same.all()
+
+
+def test_runs_without_bases_in_common_are_not_matched(tmp_path, caplog):
+    logits = np.random.default_rng(0).normal(size=(2, 3, 400))
+    samples = [write_sample(tmp_path / f"{name}.npz", 32 * name, logits, (name,)) for name in ("aa", "bb")]
+    verdict(write_runs(tmp_path, ("sequence", *YES), ("sequence", *YES)), tmp_path / "out", samples=samples)
+    content = json.loads((tmp_path / "out/verdict.json").read_text())
+    assert content["chosen_units"] == [] and "chosen" not in content["sentence"]
+    assert "are not matched" in caplog.text
+
+
+def test_three_seeds_and_two_folds_with_full_controls_are_not_provisional(tmp_path):
+    names = [f"sequence.{fold}.{seed}" for fold in ("f1", "f2") for seed in (1, 2, 3)]
+    paths = write_runs(tmp_path, *[("sequence", *NO)] * 6)
+    for path, name in zip(paths, names, strict=True):
+        path.write_text(json.dumps({**json.loads(path.read_text()), "run": name, "provisional": False}))
+    for some, is_provisional in ((paths, False), (paths[:3], True), (paths[::3], True)):
+        verdict(some, tmp_path / "out")
+        assert json.loads((tmp_path / "out/verdict.json").read_text())["provisional"] == is_provisional
+
+
+def test_what_holding_gates_has_shown_stands_beside_the_run(tmp_path):
+    paths = write_runs(tmp_path, ("sequence", *YES), ("sequence", *NO))
+    (tmp_path / "clamp.json").write_text('{"run": "sequence.f1.1", "sentences": ["It matters."]}')
+    verdict(paths, tmp_path / "out", clamps=[tmp_path / "clamp.json"])
+    runs = json.loads((tmp_path / "out/verdict.json").read_text())["runs"]
+    assert [run["clamp"] for run in runs] == [None, ["It matters."]]

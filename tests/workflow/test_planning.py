@@ -84,6 +84,17 @@ def test_full_controls_are_made_where_they_are_asked_for(tmp_path):
     assert len(found["full"]["trace_shuffled_twin"]) == 2
     assert set(found["full"]) - set(found["quick"]) == {"trace_shuffled_twin", "clamp", "reshuffle"}
     assert len(found["quick"]["train"]) + 2 == len(found["full"]["train"])
+    sampled = {f"results/planted/trace/{run}.f1.1/unit_sample.npz" for run in ("dna", "segmenter")}
+    ((given, _),) = found["full"]["verdict"]
+    assert {"results/planted/effects/dna.f1.1/clamp.json", *sampled} <= set(given)
+    (given,) = (
+        given for given, made in found["full"]["boundaries"] if any("/dna.f1.1/" in name for name in made)
+    )
+    assert {
+        "results/planted/effects/dna.f1.1/shuffled_flanks.tsv",
+        "results/planted/trace/dna.f1.1.shuffled/units",
+        "results/planted/model/dna.f1.1/predicted_state.bw",
+    } <= set(given)
 
 
 def test_bpnet_is_trained_once_for_each_fold_and_seed_where_it_is_asked_for(tmp_path):

@@ -10,11 +10,25 @@ rule boundaries:
         units="results/{sample}/trace/{run}/units",
         twin="results/{sample}/trace/{run}.random/summary.json",
         twin_units="results/{sample}/trace/{run}.random/units",
+        shuffled=shuffled_trace("summary.json"),
+        shuffled_units=shuffled_trace("units"),
+        flanks=only_full("results/{sample}/effects/{run}/shuffled_flanks.tsv"),
+        peaks=sample_file("peaks"),
+        state=predicted_state,
     output:
-        profile="results/{sample}/boundaries/{run}/profile.tsv",
         units="results/{sample}/boundaries/{run}/units.tsv",
         verdict="results/{sample}/boundaries/{run}/verdict.json",
+        modes="results/{sample}/boundaries/{run}/modes.tsv",
+        detector="results/{sample}/boundaries/{run}/detector.tsv",
+        definitions="results/{sample}/boundaries/{run}/definitions.tsv",
+        profile="results/{sample}/boundaries/{run}/profile.tsv",
         figure="results/{sample}/boundaries/{run}/profile.svg",
+        heatmap="results/{sample}/boundaries/{run}/heatmap.png",
+        matrices=expand(
+            "results/{{sample}}/boundaries/{{run}}/matrix.{direction}.{crossing}.gz",
+            direction=DIRECTIONS,
+            crossing=("entry", "exit"),
+        ),
     log:
         "logs/boundaries/{sample}.{run}.log",
     benchmark:
@@ -29,6 +43,7 @@ rule boundaries:
         trace=subpath(input.trace, parent=True),
         twin=subpath(input.twin, parent=True),
         model=subpath(input.description, parent=True),
+        shuffled=shuffled_folder,
         folder=subpath(output.verdict, parent=True),
         settings=json.dumps(config["boundaries"]),
         seed=config["seed"],
@@ -39,6 +54,10 @@ rule boundaries:
             --store {input.store:q} \
             --trace {params.trace:q} \
             --twin {params.twin:q} \
+            --shuffled {params.shuffled:q} \
+            --shuffled-flanks {input.flanks:q} \
+            --peaks {input.peaks:q} \
+            --predicted-state {input.state:q} \
             --model {params.model:q} \
             --settings {params.settings:q} \
             --seed {params.seed:q} \
@@ -49,11 +68,14 @@ rule boundaries:
 
 
 rule verdict:
-    """Say what all runs of a sample together show."""
+    """Say what all runs of a sample together show, and whether their units are the same."""
     input:
-        expand("results/{{sample}}/boundaries/{run}/verdict.json", run=GATE_RUNS),
+        verdicts=expand("results/{{sample}}/boundaries/{run}/verdict.json", run=GATE_RUNS),
+        samples=expand("results/{{sample}}/trace/{run}/unit_sample.npz", run=GATE_RUNS),
+        clamps=clamp_summaries,
     output:
-        "results/{sample}/boundaries/verdict.json",
+        verdict="results/{sample}/boundaries/verdict.json",
+        matches="results/{sample}/boundaries/unit_matches.tsv",
     log:
         "logs/verdict/{sample}.log",
     conda:
@@ -63,11 +85,14 @@ rule verdict:
         mem_mb=1000,
         runtime=10,
     params:
+        folder=subpath(output.verdict, parent=True),
         stage_version=STAGE_VERSIONS["verdict"],
     shell:
         r"""
         gatescope verdict \
-            --verdicts {input:q} \
-            --output {output:q} \
+            --verdicts {input.verdicts:q} \
+            --samples {input.samples:q} \
+            --clamps {input.clamps:q} \
+            --output {params.folder:q} \
             --log {log:q}
         """

@@ -233,13 +233,30 @@ def ablated_folder(wildcards):
     return f"results/{wildcards.sample}/model/{wildcards.run}.ablated" if wildcards.run in GATE_RUNS else []
 
 
-def full_controls(sample):
-    """Return what `boundaries: controls: full` asks for beside the untrained twin."""
-    if config["boundaries"]["controls"] != "full":
-        return []
-    tables = ["effects/{run}/clamp.tsv", "effects/{run}/shuffled_flanks.tsv"]
-    files = ["trace/{run}.shuffled/units.tsv", *tables]
-    return expand("results/{sample}/{file}", sample=sample, file=expand(files, run=GATE_RUNS))
+def only_full(paths):
+    """Return paths if `boundaries: controls: full` asks for them, else nothing."""
+    return paths if config["boundaries"]["controls"] == "full" else []
+
+
+def shuffled_trace(file):
+    """Return a file of the trace of the twin that was trained on rotated targets."""
+    return only_full(f"results/{{sample}}/trace/{{run}}.shuffled/{file}")
+
+
+def shuffled_folder(wildcards):
+    """Return the folder of that trace, or nothing."""
+    return only_full(f"results/{wildcards.sample}/trace/{wildcards.run}.shuffled")
+
+
+def clamp_summaries(wildcards):
+    """Return what holding the gates of each run has shown."""
+    return only_full([f"results/{wildcards.sample}/effects/{run}/clamp.json" for run in GATE_RUNS])
+
+
+def predicted_state(wildcards):
+    """Return the predicted state of a run; nothing where its model has no head for it."""
+    has_state = "state" in config["models"][RUNS[wildcards.run].model]["targets"]
+    return f"results/{wildcards.sample}/model/{wildcards.run}/predicted_state.bw" if has_state else []
 
 
 def gpus_of(wildcards):

@@ -10,6 +10,7 @@ use rule trace_twin as trace_shuffled_twin with:
     output:
         census="results/{sample}/trace/{run}.shuffled/units.tsv",
         summary="results/{sample}/trace/{run}.shuffled/summary.json",
+        units_sample="results/{sample}/trace/{run}.shuffled/unit_sample.npz",
         units=temp(directory("results/{sample}/trace/{run}.shuffled/units")),
     log:
         "logs/trace_shuffled_twin/{sample}.{run}.log",

@@ -15,6 +15,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import false_discovery_control
 
+from gatescope.atac.bigwig import read_bigwig
+from gatescope.boundaries.detector import DetectorData, DetectorSettings, score_detectors
 from gatescope.boundaries.evidence import choose_unit, direction_evidence
 from gatescope.boundaries.measure import (
     BoundarySettings,
@@ -41,7 +43,15 @@ log = logging.getLogger(__name__)
 
 #: What every direction did at one crossing: keys are (direction, crossing).
 _All = Mapping[tuple[str, str], Measured]
-_WRITTEN = ("verdict.json", "units.tsv", "modes.tsv", "definitions.tsv", *PROFILE_FILES, "grammar/*")
+_WRITTEN = (
+    "verdict.json",
+    "units.tsv",
+    "modes.tsv",
+    "detector.tsv",
+    "definitions.tsv",
+    *PROFILE_FILES,
+    "grammar/*",
+)
 
 
 def boundaries(
@@ -61,8 +71,8 @@ def boundaries(
 ) -> None:
     """Test what the forget gates of one run do at region boundaries; write tables, figure and verdict.
 
-    Writes ``units.tsv``, ``modes.tsv``, ``definitions.tsv``, ``verdict.json`` and the files of `write_profiles`. One
-    unit of one contig per thread is in memory at a time.
+    Writes ``units.tsv``, ``modes.tsv``, ``detector.tsv``, ``definitions.tsv``, ``verdict.json`` and the files of
+    `write_profiles`. One unit of one contig per thread is in memory at a time.
 
     Parameters
     ----------
@@ -105,11 +115,12 @@ def boundaries(
     encoded = EncodedStore(store)
     encoded.require(meta["store"], Path(model) / "model.json")
     data = _open_data(encoded, trace, twins, meta["fold"], options, seed)
-    definitions = collect_definitions(data, peaks, predicted_state)
+    predicted = _read_predictions(data, predicted_state) if predicted_state else None
+    definitions = collect_definitions(data, peaks, predicted)
     flanks = _read_flanks(shuffled_flanks) if shuffled_flanks else None
     with replacing_folder(output, _WRITTEN) as partial:
         measured = _measure_all(data, options, seed, threads)
-        _write(partial, data, measured, facts, options, seed, definitions, flanks)
+        _write(partial, data, measured, facts, options, seed, definitions, predicted, flanks)
 
 
 def _measure_all(data: GateData, options: BoundarySettings, seed: int, threads: int) -> _All:
@@ -131,6 +142,7 @@ def _write(
     options: BoundarySettings,
     seed: int,
     definitions: Mapping[str, pd.DataFrame],
+    predicted: Mapping[str, NDArray[np.float32]] | None,
     flanks: pd.DataFrame | None,
 ) -> None:
     """Choose a unit per direction, judge the run, and write tables, figures and verdict."""
@@ -152,6 +164,7 @@ def _write(
         content["controls"]["shuffled_flanks"] = _rows_of(flanks, chosen)
     write_table(folder / "units.tsv", units)
     write_table(folder / "modes.tsv", modes)
+    write_table(folder / "detector.tsv", _score_detectors(data, chosen, predicted, options, seed))
     write_table(folder / "definitions.tsv", measure_definitions(data, chosen, definitions, options, seed))
     content["profiles"] = write_profiles(
         folder,
@@ -167,10 +180,45 @@ def _write(
     write_json(folder / "verdict.json", content)
 
 
+def _read_predictions(data: GateData, path: Path | str) -> dict[str, NDArray[np.float32]]:
+    """Read the predicted state of the test contigs."""
+    return {contig: read_bigwig(path, contig) for contig in data.test}
+
+
+def _score_detectors(
+    data: GateData,
+    chosen: Mapping[str, int],
+    predicted: Mapping[str, NDArray[np.float32]] | None,
+    options: BoundarySettings,
+    seed: int,
+) -> pd.DataFrame:
+    """Hold 1 - f of the chosen units against composition, predictions and the untrained twin."""
+
+    def prediction(contig: str) -> NDArray[np.float32]:
+        assert predicted is not None
+        return predicted.get(contig, np.full(data.store.lengths[contig], np.nan, np.float32))
+
+    read = DetectorData(
+        data.units,
+        data.twins["untrained"],
+        data.n_units,
+        data.store.codes,
+        prediction if predicted is not None else None,
+        data.store.peaks,
+        data.test,
+        data.valid,
+    )
+    settings = DetectorSettings(
+        tolerance_bp=options.shape.dip_bp, block_bp=BLOCK_BP, replicates=options.bootstraps
+    )
+    tables = [score_detectors(read, k, chosen[name], settings, seed) for k, name in enumerate(DIRECTIONS)]
+    return pd.concat(tables, ignore_index=True)
+
+
 def _mode_evidence(modes: pd.DataFrame, chosen: Mapping[str, int]) -> dict[str, ModeEvidence]:
     """Take what the verdict needs of the chosen units' entries; nothing where no memory was held."""
     found = {}
-    for row in modes[modes["crossing"] == "entry"].to_dict("records"):
+    for row in modes.query("crossing == 'entry'").to_dict("records"):
         if row["unit"] == chosen[row["direction"]] and row["n_held"]:
             shares = {name: row[name] for name in ("erase", "overwrite", "gain_only", "none")}
             found[row["direction"]] = ModeEvidence(**shares, median_forget_share=row["forget_share"])
@@ -190,9 +238,10 @@ def _read_flanks(path: Path | str) -> pd.DataFrame:
 
 def _rows_of(table: pd.DataFrame, chosen: Mapping[str, int]) -> dict[str, dict[str, Any]]:
     """Return the rows of the chosen units' entries by direction; what is not a number becomes null."""
-    rows = table[(table["crossing"] == "entry") & (table["unit"] == table["direction"].map(chosen.get))]
-    objects = rows.astype(object).where(rows.notna(), None)
-    return {row["direction"]: row for row in objects.drop(columns="crossing").to_dict("records")}
+    entries = table.query("crossing == 'entry'")
+    rows = entries[entries["unit"] == entries["direction"].map(chosen.get)].drop(columns=["crossing"])
+    objects = pd.DataFrame(rows.astype(object).where(rows.notna(), None))
+    return {row["direction"]: row for row in objects.to_dict("records")}
 
 
 def _crossed(each: Measured, unit: int) -> Crossed:

@@ -26,10 +26,11 @@ from numpy.typing import NDArray
 from scipy.special import expit
 from sklearn.metrics import average_precision_score, precision_recall_curve
 
-from gatescope.boundaries.profile import CROSSINGS, find_sites, gate_positions
+from gatescope.boundaries.profile import find_sites, gate_positions
 from gatescope.errors import InputError
+from gatescope.genome.crossings import CROSSINGS
 from gatescope.genome.sequence import UNKNOWN
-from gatescope.model.metrics import Bins, Estimate, draw_blocks, paired_difference, score_state
+from gatescope.model.metrics import MISSING, Bins, Estimate, draw_blocks, paired_difference, score_state
 from gatescope.trace.units import DIRECTIONS, UnitStore
 
 #: What is compared, in the order of the table.
@@ -118,8 +119,9 @@ def score_detectors(
         One row per crossing and detector: `direction`, `crossing`, `detector` (`DETECTORS`), `unit` (missing where it
         is of none), `n_places`, `n_boundaries`, `base_rate` (share of positive places, the AUPRC of chance);
         `auroc`, `auprc` and `f1` on the test contigs, each with `_low, _high`; `threshold`, from the validation
-        contigs; `unit_ahead`, by how much the AUPRC of the chosen unit is larger, with `_low, _high` from the same
-        draws. Intervals are missing where there are fewer than ten blocks.
+        contigs (missing, with F1, of a detector that says nothing there); `unit_ahead`, by how much the AUPRC of the
+        chosen unit is larger, with `_low, _high` from the same draws. Intervals are missing where there are fewer than
+        ten blocks.
 
     Raises
     ------
@@ -325,12 +327,14 @@ class _Scored(NamedTuple):
 
 def _score(test: _Places, valid: _Places, detector: _Detector, draws: NDArray[np.int64]) -> _Scored:
     """Choose the threshold of a detector on the validation contigs, and score it on the test contigs."""
-    precision, recall, thresholds = precision_recall_curve(valid.bins.label, valid.scores(detector.read))
+    scores, on_valid = test.scores(detector.read), valid.scores(detector.read)
+    metrics = score_state(test.bins, scores, draws) | {"f1": MISSING}
+    if not on_valid.any():  # nothing to choose a threshold by, such as predictions of the test contigs alone
+        return _Scored(detector, metrics, np.nan)
+    precision, recall, thresholds = precision_recall_curve(valid.bins.label, on_valid)
     both = np.maximum(precision + recall, np.finfo(float).tiny)
     threshold = float(thresholds[(2 * precision * recall / both)[:-1].argmax()])
-    scores = test.scores(detector.read)
-    metrics = score_state(test.bins, scores, draws) | {"f1": _f1(test.bins, scores >= threshold, draws)}
-    return _Scored(detector, metrics, threshold)
+    return _Scored(detector, metrics | {"f1": _f1(test.bins, scores >= threshold, draws)}, threshold)
 
 
 def _f1(bins: Bins, found: NDArray[np.bool_], draws: NDArray[np.int64]) -> Estimate:

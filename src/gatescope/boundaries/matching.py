@@ -9,7 +9,7 @@ it counts as the same unit only if the correlation reaches a threshold that was 
 Forget logits decide, with their sign: a gate that opens where another shuts is another gate. Writes stand beside them
 without theirs: a network in which a memory and all that reads it change sign together is the same network.
 
-Public names: `MatchRule`, `correlations`, `match_units`, `match_runs`, `chosen_agreement`.
+Public names: `MATCH_COLUMNS`, `MatchRule`, `correlations`, `match_units`, `match_runs`, `chosen_agreement`.
 
 References
 ----------
@@ -30,6 +30,19 @@ from scipy.stats import rankdata
 from gatescope.errors import InputError
 from gatescope.trace.sample import UnitSample
 from gatescope.trace.units import DIRECTIONS
+
+#: Columns of a table of matches.
+MATCH_COLUMNS = (
+    "run",
+    "other_run",
+    "direction",
+    "unit",
+    "other_unit",
+    "n_bases",
+    "r_forget",
+    "r_write",
+    "same",
+)
 
 
 @dataclass(frozen=True)

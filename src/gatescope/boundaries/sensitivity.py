@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from gatescope.atac.bigwig import read_bigwig
 from gatescope.boundaries.definitions import as_called, half_rise, predicted, read_q_values, with_q_value
 from gatescope.boundaries.measure import BLOCK_BP, BoundarySettings, GateData, mean_interval
 from gatescope.boundaries.profile import find_sites
@@ -24,11 +24,11 @@ log = logging.getLogger(__name__)
 #: -log10 of the q-values at which peaks are cut.
 _LOG10_Q = (5.0, 10.0)
 #: Stream of random numbers, beside those of `measure.py` and `evidence.py`.
-_STREAM = 6
+_STREAM = 7
 
 
 def collect_definitions(
-    data: GateData, peaks: Path | str | None, predicted_state: Path | str | None
+    data: GateData, peaks: Path | str | None, predicted_state: Mapping[str, NDArray[np.float32]] | None
 ) -> dict[str, pd.DataFrame]:
     """Return regions `chrom, start, end` of the test contigs by every definition that there are data for.
 
@@ -37,8 +37,8 @@ def collect_definitions(
     data : GateData
     peaks : Path or str, optional
         The sample's narrowPeak file; where it states no q-values these cuts are left out, and the log says so.
-    predicted_state : Path or str, optional
-        ``predicted_state.bw`` of the run.
+    predicted_state : mapping of str to ndarray, shape (L,), optional
+        By test contig: what the run predicts, see `gatescope.boundaries.definitions.predicted`.
     """
     regions = data.store.peaks
     found = {"as called": as_called(regions)}
@@ -53,7 +53,7 @@ def collect_definitions(
         regions, {contig: data.store.track(contig, "cuts") for contig in data.test}
     )
     if predicted_state is not None:
-        found["predicted state"] = predicted({c: read_bigwig(predicted_state, c) for c in data.test})
+        found["predicted state"] = predicted(predicted_state)
     return found
 
 

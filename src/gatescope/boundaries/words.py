@@ -1,11 +1,13 @@
 """How is a verdict said to a biologist? Sentences; the rule is in `rule.py`.
 
-Public names: `run_sentence`, `overall_sentence`, `input_sentence`, `caveats`.
+Public names: `run_sentence`, `overall_sentence`, `agreement_sentences`, `input_sentence`, `caveats`.
 """
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+import pandas as pd
 
 from gatescope.boundaries.profile import ProfileShape
 from gatescope.boundaries.rule import (
@@ -202,6 +204,17 @@ def overall_sentence(
         f"{_named(*answer).capitalize()}{_tag(is_provisional)}: does a network erase its memory where it reads into "
         f"an accessible region? With {'; with '.join(parts)}."
     )
+
+
+def agreement_sentences(agreement: pd.DataFrame, is_matched: bool) -> list[str]:
+    """Say whether the units that runs have chosen are one and the same, as from `matching.chosen_agreement`."""
+    if not is_matched:
+        return []
+    found = []
+    for name in agreement["direction"].unique():
+        agree = agreement.loc[agreement["direction"] == name, "agree"].to_numpy(bool)
+        found.append(f"{agree.sum()} of {len(agree)} pairs of runs reading {_READING[name]}")
+    return [f"The units that runs of one model have chosen do the same in {' and in '.join(found)}."]
 
 
 def _named(hypothesis: str, mode: str) -> str:
