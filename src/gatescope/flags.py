@@ -1,7 +1,7 @@
 """How is a flag of the command line described and read? Kinds of flags, and parsers whose mistakes are one line.
 
 Public names: `Flag`, `option`, `file`, `folder`, `number`, `mapping`, `named_paths`, `folds`, `json_list`,
-`whole_number`, `length`, `PrintPlan`.
+`whole_number`, `length`, `PrintPlan`, `Verb`.
 """
 
 import argparse
@@ -9,6 +9,7 @@ import importlib
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -140,3 +141,12 @@ def named_paths(flag: str, help: str) -> Flag:
     return option(
         flag, help, type=_named_path, action=_NamedPaths, nargs="*", default={}, metavar="NAME=PATH"
     )
+
+
+@dataclass(frozen=True)
+class Verb:
+    """A sub-command: `module` holds a function of the verb's name whose arguments are the flags."""
+
+    module: str
+    summary: str
+    options: tuple[Flag, ...]

@@ -1,14 +1,13 @@
 """Which sub-commands are there, and which flags has each? One per workflow rule, and the gallery.
 
-Public names: `Verb`, `VERBS`, `LOG_HELP`.
+Public names: `VERBS`, `LOG_HELP`.
 """
 
 import argparse
-from dataclasses import dataclass
 
 from gatescope.flags import (
-    Flag,
     PrintPlan,
+    Verb,
     file,
     folder,
     folds,
@@ -20,45 +19,26 @@ from gatescope.flags import (
     option,
     whole_number,
 )
+from gatescope.gate_verbs import GATE_VERBS
 from gatescope.shared_flags import (
-    AT_BOUNDARIES,
-    CONTIGS,
     COUNTED_READS,
     EXCLUDE_CONTIGS,
     EXCLUSION_LIST,
     FOLDS,
     GENOME,
     INPUT_TRACKS,
-    LAYER,
     MAX_UNKNOWN_FRACTION,
     MODEL,
     OUTPUT_FILE,
     OUTPUT_FOLDER,
     PEAKS,
-    PEERS,
     PIECE,
-    READ,
-    RESULTS,
-    RUNS,
-    SAMPLE,
     SEED,
     SETTINGS,
     STORE,
     THREADS,
-    TRACE,
-    UNIT,
     WINDOW_BP,
 )
-
-
-@dataclass(frozen=True)
-class Verb:
-    """A sub-command: `module` holds a function of the verb's name whose arguments are the flags."""
-
-    module: str
-    summary: str
-    options: tuple[Flag, ...]
-
 
 LOG_HELP = "write progress here as well, and errors here instead: Snakemake shows the log of a failed job"
 
@@ -271,161 +251,5 @@ VERBS: dict[str, Verb] = {
             OUTPUT_FOLDER,
         ),
     ),
-    "trace": Verb(
-        "gatescope.trace.trace",
-        "replay the gates exactly, base by base, and write them as tracks",
-        (
-            *READ,
-            MODEL,
-            OUTPUT_FOLDER,
-            CONTIGS,
-            option("--tracks", "mean gate tracks, or none", choices=("mean", "none"), default="mean"),
-            file(
-                "--units",
-                "units.tsv of `boundaries`: write its selected units instead",
-                nargs="?",
-                default=None,
-            ),
-            UNIT,
-            file("--slices", "BED of regions of which every gate of every unit is kept (.npz)", default=None),
-            LAYER,
-            PIECE,
-            number("--decimals", "decimals kept in the tracks, 1 to 7", whole_number(1, 7), default=3),
-            option("--dtype", "precision of the replay", choices=("float32", "float64"), default="float32"),
-            option("--unknown-bases", "learned, freeze or decay(HALF_LIFE_BP)", default="learned"),
-            THREADS,
-        ),
-    ),
-    "audit": Verb(
-        "gatescope.trace.audit",
-        "follow memories through the whole network: where do its forget gates alone mislead?",
-        (
-            *READ,
-            MODEL,
-            OUTPUT_FOLDER,
-            CONTIGS,
-            LAYER,
-            SEED,
-            THREADS,
-        ),
-    ),
-    "locus": Verb(
-        "gatescope.trace.locus",
-        "draw one place through the gates: what the network remembers there, and which bases wrote it",
-        (
-            STORE,
-            MODEL,
-            option(
-                "--region",
-                "contig:first-last, counted from 1, commas allowed (chrIX:52,001-53,200), or auto: the called "
-                "peak with most cuts on the test contigs",
-                default="auto",
-            ),
-            number("--width-bp", "width of auto", default=1000),
-            file("--units", "units.tsv of `boundaries`: show its selected units", default=None),
-            UNIT,
-            file("--genes", "BED of genes to draw", nargs="?", default=None),
-            option("--name", "name of the files", default="locus", metavar="NAME"),
-            option("--dtype", "precision of the replay", choices=("float32", "float64"), default="float32"),
-            option("--unknown-bases", "learned, freeze or decay(HALF_LIFE_BP)", default="learned"),
-            THREADS,
-            OUTPUT_FOLDER,
-        ),
-    ),
-    "boundaries": Verb(
-        "gatescope.boundaries.boundaries",
-        "test what the gates do where accessible regions begin and end",
-        (
-            STORE,
-            TRACE,
-            folder("--twin", "folder written by `trace` for the untrained twin"),
-            MODEL,
-            SETTINGS,
-            folder("--shuffled", "the same for the twin trained on rotated targets", nargs="?", default=None),
-            file(
-                "--shuffled-flanks",
-                "shuffled_flanks.tsv of `reshuffle`, for the verdict",
-                nargs="?",
-                default=None,
-            ),
-            file("--peaks", "narrowPeak file, to cut peaks at q-values", nargs="?", default=None),
-            file("--predicted-state", "predicted_state.bw of the run", nargs="?", default=None),
-            SEED,
-            THREADS,
-            OUTPUT_FOLDER,
-        ),
-    ),
-    "clamp": Verb(
-        "gatescope.effects.causal",
-        "hold the forget gate of the chosen units at boundaries: does the prediction beyond depend on it?",
-        (file("--units", "units.tsv of `boundaries`: its selected units are held"), *AT_BOUNDARIES),
-    ),
-    "reshuffle": Verb(
-        "gatescope.effects.reshuffle",
-        "shuffle the bases on either side of boundaries: does composition alone make gates fall there?",
-        (number("--shuffles", "shuffles of each boundary", whole_number(1), default=5), *AT_BOUNDARIES),
-    ),
-    "verdict": Verb(
-        "gatescope.boundaries.verdict",
-        "say what all runs together show",
-        (
-            file("--verdicts", "verdict.json of each run", nargs="+"),
-            file("--samples", "unit_sample.npz of the traces, in the same order", nargs="*", default=()),
-            file("--clamps", "clamp.json of `clamp`, of runs that have one", nargs="*", default=()),
-            OUTPUT_FOLDER,
-        ),
-    ),
-    "grammar": Verb(
-        "gatescope.boundaries.grammar",
-        "find the words at which units forget and write, as motifs",
-        (
-            STORE,
-            TRACE,
-            folder("--twin", "folder written by `trace` for the untrained twin"),
-            MODEL,
-            file("--units", "units.tsv of `boundaries`, which names the chosen units"),
-            file("--motifs", "known motifs to compare with, MEME or JASPAR", nargs="?", default=None),
-            SETTINGS,
-            SEED,
-            OUTPUT_FOLDER,
-        ),
-    ),
-    "grammar_terms": Verb(
-        "gatescope.effects.grammar_terms",
-        "split the gates' logits at the events of `grammar` into what drives them",
-        (STORE, MODEL, file("--events", "events.tsv of `grammar`"), OUTPUT_FILE, THREADS),
-    ),
-    "design": Verb(
-        "gatescope.design.carrier",
-        "find sequences that hold a memory in the best-holding unit",
-        (MODEL, TRACE, SETTINGS, OUTPUT_FOLDER),
-    ),
-    "gallery": Verb(
-        "gatescope.gallery.gallery",
-        "check the tracer on hand-made memories with known answers, and draw what a gate does",
-        (OUTPUT_FOLDER,),
-    ),
-    "hub": Verb(
-        "gatescope.browser.hub",
-        "write the UCSC track hub and the IGV session",
-        (
-            SAMPLE,
-            RESULTS,
-            GENOME,
-            RUNS,
-            option(
-                "--ucsc-genome",
-                "UCSC assembly such as sacCer3",
-                nargs="?",
-                const="",
-                default="",
-                metavar="NAME",
-            ),
-        ),
-    ),
-    "report": Verb(
-        "gatescope.browser.report",
-        "write the self-contained report",
-        (SAMPLE, RESULTS, GENOME, RUNS, PEERS, SETTINGS),
-    ),
+    **GATE_VERBS,
 }

@@ -20,7 +20,6 @@ import pandas as pd
 import torch
 import yaml
 
-from gatescope.config import read_section
 from gatescope.data.draw import SCHEMES, Sampling
 from gatescope.data.sampler import Loader, TrainingBatches
 from gatescope.data.store import ContigArrays, EncodedStore, write_store
@@ -29,6 +28,7 @@ from gatescope.model.loss import LossWeights, prediction_loss
 from gatescope.model.network import AccessibilityNetwork
 from gatescope.model.network_config import NetworkConfig
 from gatescope.model.runtime import prepare_torch
+from gatescope.settings import read_section
 
 _CONFIG = Path(__file__).parents[2] / "config"
 _CONTIGS, _CONTIG_BP = 8, 300_000

@@ -23,12 +23,12 @@ import torch
 import yaml
 from torch import nn
 
-from gatescope.config import read_section
 from gatescope.data.sampler import Batch
 from gatescope.model.loss import LossWeights, prediction_loss
 from gatescope.model.network import AccessibilityNetwork, Outputs
 from gatescope.model.network_config import NetworkConfig
 from gatescope.model.runtime import prepare_torch
+from gatescope.settings import read_section
 
 _CONFIG = Path(__file__).parents[2] / "config"
 _WARM_UP = 4

@@ -15,16 +15,13 @@ from gatescope.boundaries.measure import BoundarySettings, read_settings
 from gatescope.boundaries.profile import ProfileShape
 from gatescope.boundaries.rule import VerdictRule
 from gatescope.config import (
-    check_boundaries,
     check_folds,
-    check_grammar,
     explain,
     motif_file,
     name_ensembles,
     needs_bias,
     network_settings,
     plan_runs,
-    read_section,
     refuse_endless,
     size_runs,
     training_settings,
@@ -39,6 +36,7 @@ from gatescope.model.bpnet import BpnetSettings
 from gatescope.model.network_config import NetworkConfig
 from gatescope.model.train import Training, train
 from gatescope.samples import read_samples
+from gatescope.settings import check_boundaries, check_grammar, read_section
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())

@@ -10,19 +10,13 @@ import numpy as np
 import yaml
 from hypothesis import given, settings
 
-from gatescope.config import (
-    check_boundaries,
-    check_folds,
-    explain,
-    plan_runs,
-    refuse_endless,
-    training_settings,
-)
+from gatescope.config import check_folds, explain, plan_runs, refuse_endless, training_settings
 from gatescope.errors import InputError
 from gatescope.genome.fasta import Genome
 from gatescope.genome.folds import name_folds, read_folds
 from gatescope.genome.twobit import is_twobit
 from gatescope.samples import Sample
+from gatescope.settings import check_boundaries
 from oracles import slow_readers as slow
 from oracles.twobit_reader import read_twobit
 from test_fuzz.spoil import AMOUNTS, CHANGES, fuzz, spoil

@@ -15,9 +15,7 @@ from snakemake.utils import validate
 sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 
 from gatescope.config import (
-    check_boundaries,
     check_folds,
-    check_grammar,
     explain,
     genes_file,
     has_gates,
@@ -30,6 +28,7 @@ from gatescope.config import (
     size_runs,
     training_settings,
 )
+from gatescope.settings import check_boundaries, check_grammar
 from gatescope.errors import InputError
 from gatescope.genome.folds import name_folds
 from gatescope.remote import check_kept, find_remotes

@@ -29,10 +29,10 @@ from gatescope.boundaries.grammar_tables import (
 from gatescope.boundaries.motif_files import read_motif_file, write_jaspar, write_meme
 from gatescope.boundaries.motifs import SearchRule, consensus, find_motifs
 from gatescope.boundaries.spacing import spacing_table
-from gatescope.config import check_grammar, read_section
 from gatescope.data.store import EncodedStore
 from gatescope.errors import InputError
 from gatescope.files import file_hash, read_record, replacing_folder, write_json, write_table
+from gatescope.settings import check_grammar, read_section
 from gatescope.trace.units import DIRECTIONS, UnitStore, selected_units
 
 log = logging.getLogger(__name__)

@@ -43,11 +43,11 @@ from gatescope.boundaries.retention import (
 )
 from gatescope.boundaries.rule import VerdictRule
 from gatescope.boundaries.stretches import BLOCK_BP, draw_stretches
-from gatescope.config import check_values
 from gatescope.data.store import NOT_SCORED, EncodedStore
 from gatescope.errors import InputError
 from gatescope.genome.crossings import CROSSINGS
 from gatescope.resample import bootstrap_means, interval, label_blocks
+from gatescope.settings import check_values
 from gatescope.trace.units import DIRECTIONS, UnitStore
 
 log = logging.getLogger(__name__)

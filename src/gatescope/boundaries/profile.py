@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from scipy.special import expit, log_expit
 
 from gatescope.boundaries.stretches import Spans, lie_inside
-from gatescope.config import check_lengths
 from gatescope.genome.crossings import edge_of
+from gatescope.settings import check_lengths
 from gatescope.trace.units import DIRECTIONS, UnitStore
 
 #: Boundaries whose windows are held in memory at once: 2,000 of 1,000 bp take 16 MB.

@@ -35,7 +35,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from gatescope.config import check_verdict_rule
+from gatescope.settings import check_verdict_rule
 
 SUPPORTED, NOT_SUPPORTED, INCONCLUSIVE = "supported", "not supported", "inconclusive"
 RESET, OVERWRITE, DIP, COMPOSITION, NONE = "reset", "overwrite", "dip", "composition only", "none"

@@ -22,11 +22,11 @@ from gatescope.browser.places import profile_shape
 from gatescope.browser.runs import run_part, score_part
 from gatescope.browser.together import together_part
 from gatescope.browser.view import View, embedded_view, igv_script, igv_version
-from gatescope.config import read_section
 from gatescope.data.store import EncodedStore
 from gatescope.errors import InputError
 from gatescope.files import replacing_file
 from gatescope.genome.contigs import name_list
+from gatescope.settings import read_section
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,6 @@ import pandas as pd
 
 from gatescope.atac.accounts import Duplicates, ReadFilter
 from gatescope.atac.cuts import Paths, Shifts
-from gatescope.config import read_section
 from gatescope.data.checked import GivenInputs, check_inputs
 from gatescope.data.inputs import TrackSource
 from gatescope.data.landscape import Landscape
@@ -23,6 +22,7 @@ from gatescope.errors import InputError
 from gatescope.files import write_json
 from gatescope.genome.folds import Fold
 from gatescope.genome.regions import ExclusionLists, list_exclusions
+from gatescope.settings import read_section
 from gatescope.stages import STAGE_VERSIONS
 
 log = logging.getLogger(__name__)

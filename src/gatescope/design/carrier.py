@@ -25,7 +25,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from gatescope.config import read_section
 from gatescope.errors import InputError
 from gatescope.files import read_record, replacing_folder, write_table
 from gatescope.genome.sequence import ALPHABET, encode_bases, one_hot
@@ -33,6 +32,7 @@ from gatescope.model.cells import LSTMCell, State, cells_of
 from gatescope.model.network import AccessibilityNetwork
 from gatescope.model.persist import load_model
 from gatescope.model.runtime import exact_arithmetic, prepare_torch
+from gatescope.settings import read_section
 from gatescope.trace.certificate import Certificate
 from gatescope.trace.replay import hidden_before, replay
 from gatescope.trace.units import DIRECTIONS

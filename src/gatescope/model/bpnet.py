@@ -26,10 +26,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gatescope.atac.bigwig import BigWigWriter, TrackInfo, write_sidecar
-from gatescope.config import read_section
 from gatescope.data.store import EncodedStore
 from gatescope.errors import InputError
 from gatescope.files import read_json, write_json
+from gatescope.settings import read_section
 from gatescope.stages import STAGE_VERSIONS
 
 log = logging.getLogger(__name__)

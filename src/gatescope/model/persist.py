@@ -12,12 +12,12 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
-from gatescope.config import read_section
 from gatescope.data.store import EncodedStore
 from gatescope.errors import InputError
 from gatescope.files import read_record, replacing_file, write_json
 from gatescope.model.network import AccessibilityNetwork
 from gatescope.model.network_config import NetworkConfig
+from gatescope.settings import read_section
 from gatescope.stages import STAGE_VERSIONS
 
 FORMAT_VERSION = 1

@@ -21,7 +21,6 @@ from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, ModelCheckpoint
 from lightning.pytorch.strategies import DDPStrategy
 
-from gatescope.config import read_section
 from gatescope.data.draw import Sampling
 from gatescope.data.rotation import draw_rotations
 from gatescope.data.sampler import EpochSampler, Loader, TiledWindows, TrainingBatches
@@ -50,6 +49,7 @@ from gatescope.model.persist import save_model
 from gatescope.model.resume import discard, resuming
 from gatescope.model.runtime import has_bfloat16, prepare_torch
 from gatescope.model.team import ALONE, Team, share_statistics
+from gatescope.settings import read_section
 from gatescope.stages import STAGE_VERSIONS
 
 log = logging.getLogger(__name__)
