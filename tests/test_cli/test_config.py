@@ -34,7 +34,8 @@ from gatescope.errors import InputError
 from gatescope.genome.folds import name_folds
 from gatescope.model.bpnet import BpnetSettings
 from gatescope.model.network_config import NetworkConfig
-from gatescope.model.train import Training, train
+from gatescope.model.plan import Training
+from gatescope.model.train import train
 from gatescope.samples import read_samples
 from gatescope.settings import check_boundaries, check_grammar, read_section
 

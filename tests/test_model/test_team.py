@@ -14,8 +14,9 @@ from gatescope.model.launch import run_team
 from gatescope.model.loss import LossWeights, prediction_loss
 from gatescope.model.network import Outputs
 from gatescope.model.network_config import NetworkConfig
+from gatescope.model.plan import Training
 from gatescope.model.team import ALONE, Team, uniform
-from gatescope.model.train import Training, _untrained
+from gatescope.model.train import _untrained
 from team_work import fit_in_float64, second_fails
 from tiny_store import make_store
 

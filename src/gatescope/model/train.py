@@ -1,6 +1,6 @@
 """How is a network trained? Lightning, with a resume that ends in the same bytes.
 
-Public names: `train`, `Training`.
+Public names: `train`.
 """
 
 import copy
@@ -9,9 +9,9 @@ import time
 import warnings
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import lightning
 import numpy as np
@@ -21,7 +21,6 @@ from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, ModelCheckpoint
 from lightning.pytorch.strategies import DDPStrategy
 
-from gatescope.data.draw import Sampling
 from gatescope.data.rotation import draw_rotations
 from gatescope.data.sampler import EpochSampler, Loader, TiledWindows, TrainingBatches
 from gatescope.data.store import EncodedStore
@@ -46,6 +45,7 @@ from gatescope.model.loss import LossWeights
 from gatescope.model.network import AccessibilityNetwork
 from gatescope.model.network_config import NetworkConfig
 from gatescope.model.persist import save_model
+from gatescope.model.plan import PRECISIONS, Training
 from gatescope.model.resume import discard, resuming
 from gatescope.model.runtime import has_bfloat16, prepare_torch
 from gatescope.model.team import ALONE, Team, share_statistics
@@ -59,73 +59,7 @@ CARD, REACH = "model_card.md", "gradient_reach.tsv"
 #: Validation windows over which the reach of the gradient is averaged.
 _REACH_WINDOWS = 32
 TWINS = ("none", "random", "ablated", "shuffled")
-DEVICES = ("auto", "cpu", "cuda")
-#: What a training step computes in, as Lightning calls it.
-PRECISIONS: dict[str, Literal["32-true", "bf16-mixed"]] = {"float32": "32-true", "bfloat16": "bf16-mixed"}
 _BACKENDS = {"cpu": "gloo", "cuda": "nccl"}
-_SMALLEST = {
-    "epochs": 1,
-    "windows_per_epoch": 1,
-    "batch_size": 1,
-    "patience": 1,
-    "devices": 1,
-    "averaged_steps": 0,
-    "weight_decay": 0,
-    "write_cost": 0,
-    "log_count_weight": 0,
-}
-_ABOVE_ZERO = ("learning_rate", "gradient_clip", "count_weight")
-
-
-@dataclass(frozen=True)
-class Training:
-    """Say how to train; see config/README.md for the meaning of each key."""
-
-    epochs: int = 10
-    windows_per_epoch: int = 4800
-    batch_size: int = 24
-    learning_rate: float = 0.01
-    weight_decay: float = 1e-3
-    write_cost: float = 1.0
-    gradient_clip: float = 1.0
-    count_weight: float = 0.1
-    log_count_weight: float = 0.0
-    patience: int = 5
-    averaged_steps: int = 0
-    sampling: Sampling = field(default_factory=Sampling)
-    device: str = "auto"
-    devices: int = 1
-    precision: str = "float32"
-
-    def __post_init__(self) -> None:
-        for name, smallest in _SMALLEST.items():
-            if getattr(self, name) < smallest:
-                raise InputError(
-                    f"{getattr(self, name)}; wanted at least {smallest}", where=f"training: {name}"
-                )
-        for name in _ABOVE_ZERO:
-            if getattr(self, name) <= 0:
-                raise InputError(f"{getattr(self, name)}; wanted more than 0", where=f"training: {name}")
-        if self.devices > self.batch_size:
-            raise InputError(
-                f"{self.devices}; wanted at most one per window of a batch ({self.batch_size})",
-                where="training: devices",
-            )
-        for name, choices in {"device": DEVICES, "precision": tuple(PRECISIONS)}.items():
-            if getattr(self, name) not in choices:
-                raise InputError(
-                    f"{getattr(self, name)!r}; wanted one of {', '.join(choices)}", where=f"training: {name}"
-                )
-
-    @property
-    def batches_per_epoch(self) -> int:
-        """Number of optimizer steps in one epoch."""
-        return max(1, self.windows_per_epoch // self.batch_size)
-
-    @property
-    def planned_batches(self) -> int:
-        """Number of optimizer steps if nothing stops the training early."""
-        return self.epochs * self.batches_per_epoch
 
 
 def train(
