@@ -142,7 +142,7 @@ def _mode_sentence(evidence: DirectionEvidence) -> str:
     if modes is None:
         return ""
     return (
-        f"Half of the boundaries have a forget share above {modes.median_forget_share:.2f}; memory is erased at "
+        f"The median forget share is {modes.median_forget_share:.2f}; memory is erased at "
         f"{_share(modes.erase)} of them, overwritten at {_share(modes.overwrite)}, and only gains at "
         f"{_share(modes.gain_only)}."
     )
