@@ -51,9 +51,9 @@ def test_motif_reset_is_a_reset(tmp_path):
     """GAT stands at the beginning of every region and nowhere else; read forward, its T is the first base inside."""
     rng, spans, sequences = np.random.default_rng(1), {}, {}
     for contig in (*TEST, *VALID):
-        spans[contig] = draw_spans(rng, 5000, gaps=(600, 900), widths=(200, 300))
+        spans[contig] = draw_spans(rng, 4000, gaps=(600, 900), widths=(200, 300))
         words = {start - 2: "GAT" for start, _ in spans[contig]}
-        sequences[contig] = write_words(rng, random_bases(rng, 5000), words, ["GAT"])
+        sequences[contig] = write_words(rng, random_bases(rng, 4000), words, ["GAT"])
     answer = judge_by_hand(tmp_path, Planted(sequences, as_regions(spans)), BUILD["motif-reset"]().lstm)
     assert (answer.verdict["hypothesis"], answer.verdict["mode"]) == ("supported", "reset")
     fwd, rev = (answer.verdict["directions"][name] for name in ("fwd", "rev"))
