@@ -85,6 +85,14 @@ def test_nothing_is_like_a_boundary_that_is_like_nothing_else():
     assert len(found.real) == 0
 
 
+def test_where_no_place_is_far_from_every_edge_nothing_is_matched():
+    edges = np.arange(60, 2000, 90)
+    codes, bases = {"a": np.zeros(2000, np.uint8)}, {"a": ScoredBases(np.zeros(2000))}
+    free = {"a": find_free(edges, 2000, SHAPE.dip_bp)}
+    found = match_gc({"a": edges[1:3]}, codes, bases, free, SHAPE, np.random.default_rng(1))
+    assert [len(each) for each in found] == [0] * 5
+
+
 def test_jitter_moves_every_boundary_by_the_distance_to_either_side(genome):
     starts, _, _, bases, free = genome
     moved = jitter_places(starts, bases, free, SHAPE, 7, np.random.default_rng(5))

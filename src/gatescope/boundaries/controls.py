@@ -139,6 +139,8 @@ def _pair(
     real: NDArray[np.float64], candidates: NDArray[np.float64], apart_bp: int, rng: np.random.Generator
 ) -> NDArray[np.int64]:
     """Give each boundary, in random order, a candidate of its bin or of one beside it, shape (k, 2)."""
+    if not candidates.shape[1]:
+        return np.zeros((0, 2), np.int64)
     order = rng.permutation(candidates.shape[1])
     bins = _bins(candidates)[order]
     by_bin = np.argsort(bins, kind="stable")

@@ -90,7 +90,7 @@ def _write_cost_burst() -> Experiment:
 
 
 #: The motif that resets, what is kept at other bases, and what each base writes.
-_RESET_MOTIF, _RESET_KEPT, _RESET_WRITE = "GAT", 0.97, 0.1
+_RESET_MOTIF, _RESET_KEPT, _RESET_WRITE = "GAT", 0.98, 0.1
 
 
 def _motif_reset() -> Experiment:
@@ -120,7 +120,7 @@ def _motif_reset() -> Experiment:
     return Experiment(hand_weighted("ACGT", spelled, memory), base_channels(sequence), answers, sequence)
 
 
-_ENTRY_MOTIF, _EXIT_MOTIF, _OVERWRITE_KEPT = "GAT", "CTA", 0.96
+_ENTRY_MOTIF, _EXIT_MOTIF, _OVERWRITE_KEPT = "GAT", "CTA", 0.98
 
 
 def _motif_overwrite() -> Experiment:
@@ -249,7 +249,7 @@ CIRCUIT_CELLS = (
     GalleryCell(
         "motif-reset",
         "GAT shuts f and erases the past: at its T reading forward (solid), at its G in reverse (dashed).",
-        "c = 0.1 (1 − 0.97ⁿ)/0.03, n bases since the reset",
+        "c = 0.1 (1 − 0.98ⁿ)/0.02, n bases since the reset",
         "Gers, Schmidhuber & Cummins 2000 (learning to reset)",
         View(
             (Line("forget_gate"), Line("forget_gate", direction=1)),
@@ -261,7 +261,7 @@ CIRCUIT_CELLS = (
     GalleryCell(
         "motif-overwrite",
         "The forget gate never moves, yet the old memory goes: GAT writes +1 over it, CTA writes −1.",
-        "c = Σ ±0.96ᵃ, a bases after each write",
+        "c = Σ ±0.98ᵃ, a bases after each write",
         "Greff et al. 2017 (what each gate does)",
         View((Line("forget_gate", 6), Line("input_gate", 6)), (Line("cell", 6),), words=("GAT", "CTA")),
         _motif_overwrite,
