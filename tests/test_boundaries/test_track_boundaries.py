@@ -176,7 +176,9 @@ def test_a_mean_over_units_gives_a_profile_and_no_verdict(tmp_path):
     entry = profile.query("crossing == 'entry'").set_index("offset")["forget"]
     assert entry[4] == pytest.approx((2 * 0.98 + 0.05) / 3, abs=0.01)
     assert units["r"].iloc[0] < -0.3
-    assert "the mean over units, mean of" in (tmp_path / "tracks" / "profile.svg").read_text()
+    figure = (tmp_path / "tracks" / "profile.svg").read_text()
+    assert "the mean over units, mean of" in figure and "mean over units, trained network" in figure
+    assert "chosen unit" not in figure and "untrained" not in figure
 
 
 def test_gaps_are_masked(tmp_path):

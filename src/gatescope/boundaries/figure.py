@@ -31,6 +31,7 @@ class Panel(NamedTuple):
     null_high: NDArray[np.float64]
     twin: NDArray[np.float64] | None  # None: there is no twin
     unit_mean: NDArray[np.float64] | None
+    who: str = "chosen unit"  # what the legend calls `chosen`
 
 
 def draw_profiles(
@@ -55,7 +56,7 @@ def draw_profiles(
         SVG or PNG file.
     """
     directions = [name for name in DIRECTIONS if (name, CROSSINGS[0]) in panels]
-    height_in = 1.6 + 2.2 * len(directions)
+    height_in = 3.6 + 1.2 * len(directions)
     figure, axes = new_figure(len(directions), 2, width_in=7.6, height_in=height_in, sharex=True, sharey=True)
     for row, direction in enumerate(directions):
         for column, crossing in enumerate(CROSSINGS):
@@ -99,14 +100,16 @@ def _draw_panel(axis, panel: Panel, direction: str, crossing: str, shape: Profil
     label = "inside the\naccessible region"
     axis.text(np.mean(inside), 0.03, label, ha="center", va="bottom", fontsize=7.5, color=INK)
     red = GATE_COLOURS["forget_gate"]
-    axis.plot(offsets, panel.chosen, color=red, linewidth=1.4, zorder=3, label="chosen unit, trained network")
+    axis.plot(
+        offsets, panel.chosen, color=red, linewidth=1.4, zorder=3, label=f"{panel.who}, trained network"
+    )
     if not np.isnan(panel.band).any():
         label = "95 % interval of its mean"
         axis.fill_between(offsets, *panel.band, color=red, alpha=0.25, linewidth=0, label=label)
     if panel.twin is not None:
         label = "same unit, untrained network"
         axis.plot(offsets, panel.twin, color=INK, linewidth=0.9, linestyle="--", label=label)
-    elsewhere = "chosen unit, same boundaries moved elsewhere (95 % of shifts)"
+    elsewhere = f"{panel.who}, same boundaries moved elsewhere (95 % of shifts)"
     low, high = panel.null_low, panel.null_high
     axis.fill_between(offsets, low, high, color=MUTED, alpha=0.45, linewidth=0, label=elsewhere)
     if panel.unit_mean is not None:

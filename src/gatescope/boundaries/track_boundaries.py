@@ -172,6 +172,7 @@ def _write(
         panel = profile_panel(shown, each.measured.profiles, band)
         own = tracks[each.chosen]
         panel = panel._replace(unit=own.title, unit_mean=panel.unit_mean if len(tracks) > 1 else None)
+        panel = panel._replace(who="mean over units") if own.is_mean else panel
         panels[name, crossing] = panel
     write_table(folder / "profile.tsv", pd.concat(tables, ignore_index=True))
     draw_profiles(panels, options.shape, lookahead_bp, run, folder / "profile.svg")
