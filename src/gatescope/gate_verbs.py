@@ -111,6 +111,38 @@ GATE_VERBS: dict[str, Verb] = {
             OUTPUT_FOLDER,
         ),
     ),
+    "track_boundaries": Verb(
+        "gatescope.boundaries.track_boundaries",
+        "test what gates do where regions begin and end, from tracks of them alone",
+        (
+            option(
+                "--forget",
+                "bigWigs of forget gates, one unit each or a mean over units; one without the sidecar of `trace` as "
+                "fwd=FILE or rev=FILE",
+                nargs="+",
+                metavar="FILE",
+            ),
+            file("--regions", "accessible regions: narrowPeak or BED"),
+            option(
+                "--valid-contigs",
+                "contigs that a unit is chosen on",
+                nargs="*",
+                default=(),
+                metavar="CONTIG",
+            ),
+            option(
+                "--test-contigs",
+                "contigs to report on, best none that the network was trained on; otherwise all others",
+                nargs="*",
+                default=(),
+                metavar="CONTIG",
+            ),
+            SETTINGS,
+            number("--seed", "seed of every random choice", whole_number(0), default=0),
+            THREADS,
+            OUTPUT_FOLDER,
+        ),
+    ),
     "clamp": Verb(
         "gatescope.effects.causal",
         "hold the forget gate of the chosen units at boundaries: does the prediction beyond depend on it?",

@@ -13,11 +13,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import false_discovery_control
 
 from gatescope.atac.bigwig import read_bigwig
 from gatescope.boundaries.detector import DetectorData, DetectorSettings, score_detectors
-from gatescope.boundaries.evidence import choose_unit, direction_evidence
+from gatescope.boundaries.evidence import chance, choose_unit, direction_evidence
 from gatescope.boundaries.measure import (
     BoundarySettings,
     GateData,
@@ -36,7 +35,6 @@ from gatescope.data.store import EncodedStore
 from gatescope.errors import InputError
 from gatescope.files import read_record, replacing_folder, write_json, write_table
 from gatescope.genome.crossings import CROSSINGS
-from gatescope.resample import interval, max_p, standardise, two_sided_p
 from gatescope.trace.units import DIRECTIONS, UnitStore
 
 log = logging.getLogger(__name__)
@@ -332,7 +330,7 @@ def _unit_table(measured: _All, chosen: Mapping[str, int]) -> pd.DataFrame:
     table = table.assign(
         selected=table["unit"] == table["direction"].map(chosen.get),
         n_tests=len(table),
-        **_chance(table["r"].to_numpy(), null),
+        **chance(table["r"].to_numpy(), null),
     )
     first = ["direction", "crossing", "unit", "selected"]
     return table.reindex(columns=[*first, *(name for name in table.columns if name not in first)])
@@ -342,23 +340,6 @@ def _lowest(measured: Measured) -> float:
     """Return R of the untrained twin's most falling eligible unit, NaN if none is eligible."""
     eligible = measured.twin_eligible["untrained"]
     return float(measured.twin_r["untrained"].mean(0)[eligible].min()) if eligible.any() else float("nan")
-
-
-def _chance(r: NDArray[np.float64], null: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-    """Return what circular shifts say of R of every unit, shape (K,) each."""
-    # a replicate without a window counts as extreme as what was seen
-    null = np.where(np.isnan(null), r, null)
-    low, high = interval(null)
-    p = two_sided_p(r, null)
-    return {
-        "null_r_mean": null.mean(0),
-        "null_r_low": low,
-        "null_r_high": high,
-        "z": standardise(r, null)[0],
-        "p": p,
-        "p_fwer": max_p(r, null),
-        "q": false_discovery_control(p),
-    }
 
 
 def _evidence(

@@ -1,6 +1,6 @@
 """What does the verdict of a direction rest on? The chosen unit's numbers, beside twins and controls.
 
-Public names: `choose_unit`, `direction_evidence`.
+Public names: `choose_unit`, `direction_evidence`, `jitter_evidence`, `chance`.
 """
 
 import logging
@@ -11,10 +11,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.stats import false_discovery_control
 
 from gatescope.boundaries.controls import JITTER_BP, jitter_places, match_gc
 from gatescope.boundaries.measure import BoundarySettings, GateData, Measured, mean_interval
-from gatescope.boundaries.retention import measure_windows, retention_ratio
+from gatescope.boundaries.profile import ProfileShape
+from gatescope.boundaries.retention import (
+    ScoredBases,
+    Stretches,
+    cut_windows,
+    measure_windows,
+    retention_ratio,
+)
 from gatescope.boundaries.rule import (
     DirectionEvidence,
     JitterEvidence,
@@ -22,7 +30,8 @@ from gatescope.boundaries.rule import (
     PseudoEvidence,
     TwinEvidence,
 )
-from gatescope.trace.units import DIRECTIONS
+from gatescope.resample import interval, max_p, standardise, two_sided_p
+from gatescope.trace.units import DIRECTIONS, LogitSource
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +79,16 @@ def direction_evidence(
         offset=int(row["drop_offset"]),
         twins=_twins(measured, unit, settings, np.random.default_rng([seed, _TWINS, direction])),
         pseudo=_pseudo(data, measured, unit, settings, np.random.default_rng([seed, _PSEUDO, direction])),
-        jitter=_jitter(data, measured, unit, settings, np.random.default_rng([seed, _JITTER, direction])),
+        jitter=jitter_evidence(
+            data.units,
+            direction,
+            unit,
+            data.places_of(measured.sites),
+            data.bases,
+            data.free,
+            settings.shape,
+            seed,
+        ),
         modes=modes,
     )
 
@@ -101,14 +119,25 @@ def _twins(
     return tuple(found)
 
 
-def _jitter(
-    data: GateData, measured: Measured, unit: int, settings: BoundarySettings, rng: np.random.Generator
+def jitter_evidence(
+    units: LogitSource,
+    direction: int,
+    unit: int,
+    places: Mapping[str, NDArray[np.int64]],
+    bases: Mapping[str, ScoredBases],
+    free: Mapping[str, Stretches],
+    shape: ProfileShape,
+    seed: int,
 ) -> tuple[JitterEvidence, ...]:
-    """Measure the unit at boundaries moved a little."""
-    at, shape = data.places_of(measured.sites), settings.shape
-    moved = {bp: jitter_places(at, data.bases, data.free, shape, bp, rng) for bp in JITTER_BP}
-    windows = {bp: data.cut(places, shape) for bp, places in moved.items() if places}
-    means = measure_windows(data.units, measured.sites.direction, [unit], data.bases, windows)
+    """Measure a unit at boundaries moved a little; `places` by contig, in scored bases (`jitter_places`)."""
+    rng = np.random.default_rng([seed, _JITTER, direction])
+    moved = {bp: jitter_places(places, bases, free, shape, bp, rng) for bp in JITTER_BP}
+    windows = {
+        bp: {contig: cut_windows(at, free[contig], bases[contig].n, shape) for contig, at in each.items()}
+        for bp, each in moved.items()
+        if each
+    }
+    means = measure_windows(units, direction, [unit], bases, windows)
     return tuple(
         JitterEvidence(bp, len(each.near), float(retention_ratio(each, shape).mean()))
         for bp, each in means.items()
@@ -150,3 +179,20 @@ def _by_contig(
     order = np.lexsort((places, contigs))
     groups = {name: places[order[contigs[order] == number]] for number, name in enumerate(names)}
     return {name: each for name, each in groups.items() if len(each)}, order
+
+
+def chance(r: NDArray[np.float64], null: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+    """Return what circular shifts say of R of K tests, shape (K,) each; `null` has shape (m, K)."""
+    # a replicate without a window counts as extreme as what was seen
+    null = np.where(np.isnan(null), r, null)
+    low, high = interval(null)
+    p = two_sided_p(r, null)
+    return {
+        "null_r_mean": null.mean(0),
+        "null_r_low": low,
+        "null_r_high": high,
+        "z": standardise(r, null)[0],
+        "p": p,
+        "p_fwer": max_p(r, null),
+        "q": false_discovery_control(p),
+    }

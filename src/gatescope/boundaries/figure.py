@@ -1,4 +1,4 @@
-"""How does the profile look? One figure per run: two directions by two crossings.
+"""How does the profile look? One figure per run: directions by crossings.
 
 Public names: `READING`, `CROSSING`, `Panel`, `draw_profiles`, `mark_lookahead`.
 """
@@ -23,14 +23,15 @@ CROSSING = {"entry": "into accessible regions", "exit": "out of accessible regio
 class Panel(NamedTuple):
     """One panel: mean forget gates by offset, of shape (2 * profile_bp,), values 0-1; `band` has two rows."""
 
-    unit: int
+    unit: int | str  # a text is said as it is
     n_boundaries: int
     chosen: NDArray[np.float64]
     band: NDArray[np.float64]  # 95 % interval of `chosen`, low and high; nan where there are too few blocks
     null_low: NDArray[np.float64]
     null_high: NDArray[np.float64]
-    twin: NDArray[np.float64]
-    unit_mean: NDArray[np.float64]
+    twin: NDArray[np.float64] | None  # None: there is no twin
+    unit_mean: NDArray[np.float64] | None
+    who: str = "chosen unit"  # what the legend calls `chosen`
 
 
 def draw_profiles(
@@ -45,6 +46,7 @@ def draw_profiles(
     Parameters
     ----------
     panels : mapping of (direction, crossing) to Panel
+        Both crossings of one direction or two.
     shape : ProfileShape
     lookahead_bp : int
         How far the network's stem sees ahead.
@@ -53,8 +55,10 @@ def draw_profiles(
     path : Path or str
         SVG or PNG file.
     """
-    figure, axes = new_figure(2, 2, width_in=7.6, height_in=6.0, sharex=True, sharey=True)
-    for row, direction in enumerate(DIRECTIONS):
+    directions = [name for name in DIRECTIONS if (name, CROSSINGS[0]) in panels]
+    height_in = 3.6 + 1.2 * len(directions)
+    figure, axes = new_figure(len(directions), 2, width_in=7.6, height_in=height_in, sharex=True, sharey=True)
+    for row, direction in enumerate(directions):
         for column, crossing in enumerate(CROSSINGS):
             _draw_panel(axes[row, column], panels[direction, crossing], direction, crossing, shape)
             mark_lookahead(axes[row, column], lookahead_bp)
@@ -96,21 +100,26 @@ def _draw_panel(axis, panel: Panel, direction: str, crossing: str, shape: Profil
     label = "inside the\naccessible region"
     axis.text(np.mean(inside), 0.03, label, ha="center", va="bottom", fontsize=7.5, color=INK)
     red = GATE_COLOURS["forget_gate"]
-    axis.plot(offsets, panel.chosen, color=red, linewidth=1.4, zorder=3, label="chosen unit, trained network")
+    axis.plot(
+        offsets, panel.chosen, color=red, linewidth=1.4, zorder=3, label=f"{panel.who}, trained network"
+    )
     if not np.isnan(panel.band).any():
         label = "95 % interval of its mean"
         axis.fill_between(offsets, *panel.band, color=red, alpha=0.25, linewidth=0, label=label)
-    axis.plot(
-        offsets, panel.twin, color=INK, linewidth=0.9, linestyle="--", label="same unit, untrained network"
-    )
-    elsewhere = "chosen unit, same boundaries moved elsewhere (95 % of shifts)"
+    if panel.twin is not None:
+        label = "same unit, untrained network"
+        axis.plot(offsets, panel.twin, color=INK, linewidth=0.9, linestyle="--", label=label)
+    elsewhere = f"{panel.who}, same boundaries moved elsewhere (95 % of shifts)"
     low, high = panel.null_low, panel.null_high
     axis.fill_between(offsets, low, high, color=MUTED, alpha=0.45, linewidth=0, label=elsewhere)
-    axis.plot(offsets, panel.unit_mean, color=MUTED, linewidth=1.3, linestyle=":", label="mean of all units")
+    if panel.unit_mean is not None:
+        label = "mean of all units"
+        axis.plot(offsets, panel.unit_mean, color=MUTED, linewidth=1.3, linestyle=":", label=label)
     axis.set(xlim=(-shape.flank_bp, shape.flank_bp), ylim=(0, 1))
     named = f"{READING[direction]}, {CROSSING[crossing]}"
     axis.set_title(named, fontsize=9, fontweight="bold", loc="left", pad=14)
-    counted = f"unit {panel.unit}, mean of {panel.n_boundaries} boundaries"
+    shown = panel.unit if isinstance(panel.unit, str) else f"unit {panel.unit}"
+    counted = f"{shown}, mean of {panel.n_boundaries} boundaries"
     axis.text(0, 1.02, counted, transform=axis.transAxes, fontsize=8, color=INK)
 
 

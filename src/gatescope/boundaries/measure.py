@@ -1,6 +1,7 @@
 """What does each unit do at boundaries, and what would chance give? The numbers of both crossings of a direction.
 
-Public names: `BoundarySettings`, `read_settings`, `GateData`, `Measured`, `measure`, `draw_shifts_of`, `mean_interval`.
+Public names: `BoundarySettings`, `read_settings`, `GateData`, `Measured`, `measure`, `draw_shifts_of`, `mean_interval`,
+`profile_effects`, `minimum_interval`, `only_inside`.
 """
 
 import logging
@@ -15,7 +16,6 @@ from scipy.special import expit
 
 from gatescope.boundaries.null import ShiftedMeans, draw_contig_shifts, shift_windows
 from gatescope.boundaries.profile import (
-    MeanProfiles,
     ProfileShape,
     Sites,
     dip,
@@ -48,7 +48,7 @@ from gatescope.errors import InputError
 from gatescope.genome.crossings import CROSSINGS
 from gatescope.resample import bootstrap_means, interval, label_blocks
 from gatescope.settings import check_values
-from gatescope.trace.units import DIRECTIONS, UnitStore
+from gatescope.trace.units import DIRECTIONS, LogitSource, UnitStore
 
 log = logging.getLogger(__name__)
 
@@ -133,7 +133,7 @@ class GateData(NamedTuple):
             {contig: store.lengths[contig] for contig in fold[split]} for split in ("test", "valid")
         )
         stretches = draw_stretches({**test, **valid}, np.random.default_rng([seed, _STRETCHES]))
-        bases = {c: ScoredBases(_only(store.state(c), stretches.get(c))) for c in (*test, *valid)}
+        bases = {c: ScoredBases(only_inside(store.state(c), stretches.get(c))) for c in (*test, *valid)}
         opened = cls(units, twins, units.n_units(fold["test"][0]), store, test, valid, bases, {}, stretches)
         return opened._replace(free=opened.free_of(store.peaks, dip_bp))
 
@@ -163,7 +163,7 @@ class GateData(NamedTuple):
         return {contig: self.bases[contig].places(at) for contig, at in sites.positions.items()}
 
 
-def _only(state: NDArray[np.uint8], spans: NDArray[np.int64] | None) -> NDArray[np.uint8]:
+def only_inside(state: NDArray[np.uint8], spans: NDArray[np.int64] | None) -> NDArray[np.uint8]:
     """Return the state of a contig with all that lies outside its stretches masked."""
     if spans is None:
         return state
@@ -261,8 +261,8 @@ def _assemble(
         mean_profiles(data.twins["untrained"], sites, unit, shape.profile_bp).forget
         for unit in range(data.n_units)
     ]
-    profile_effects = pd.DataFrame([_profile_effects(each, shape) for each in own])
-    minima = _minimum_interval(data, sites, profile_effects["drop_offset"].tolist(), blocks, settings, rng)
+    of_profiles = pd.DataFrame([profile_effects(each.forget, shape) for each in own])
+    minima = minimum_interval(data.units, sites, of_profiles["drop_offset"].tolist(), blocks, settings, rng)
     with_mean = np.concatenate([null.forget, null.forget.mean(1, keepdims=True)], axis=1)
     effects = effects.assign(
         n_boundaries=sites.n,
@@ -271,7 +271,7 @@ def _assemble(
         r_high=r_high,
         r_low_95=r_low_95,
         r_high_95=r_high_95,
-        **profile_effects.to_dict("series"),
+        **of_profiles.to_dict("series"),
         **minima,
     )
     null_low, null_high = interval(with_mean)
@@ -349,21 +349,21 @@ def _find(data: GateData, split: str, direction: int, crossing: str, shape: Prof
     return sites
 
 
-def _profile_effects(profiles: MeanProfiles, shape: ProfileShape) -> dict[str, float]:
-    """Return what stands beside R: effect sizes of one unit's mean profiles."""
-    offset = int(drop_offset(profiles.forget, shape))
+def profile_effects(forget: NDArray[np.float64], shape: ProfileShape) -> dict[str, float]:
+    """Return what stands beside R: effect sizes of one unit's mean profile, shape (2 * profile_bp,)."""
+    offset = int(drop_offset(forget, shape))
     return {
-        "dip_test": float(dip(profiles.forget, shape)),
-        "drop_test": float(drop(profiles.forget, shape)),
+        "dip_test": float(dip(forget, shape)),
+        "drop_test": float(drop(forget, shape)),
         "drop_offset": offset,
-        "lowest_offset": int(lowest_offset(profiles.forget, shape)),
-        "flank": float(flank_mean(profiles.forget, shape)),
-        "forget_min": float(profiles.forget[shape.profile_bp + offset]),
+        "lowest_offset": int(lowest_offset(forget, shape)),
+        "flank": float(flank_mean(forget, shape)),
+        "forget_min": float(forget[shape.profile_bp + offset]),
     }
 
 
-def _minimum_interval(
-    data: GateData,
+def minimum_interval(
+    units: LogitSource,
     sites: Sites,
     offsets: list[int],
     blocks: NDArray[np.int64],
@@ -374,9 +374,7 @@ def _minimum_interval(
 
     The offset is held: a minimum searched anew in each resample would lie too low.
     """
-    logits = [
-        gather(data.units, sites, unit, np.array([offset]))[:, 0] for unit, offset in enumerate(offsets)
-    ]
+    logits = [gather(units, sites, unit, np.array([offset]))[:, 0] for unit, offset in enumerate(offsets)]
     means = bootstrap_means(expit(np.stack(logits, axis=1)), settings.bootstraps, rng, blocks)
     low, high = interval(means)
     return {"forget_min_low": low, "forget_min_high": high}

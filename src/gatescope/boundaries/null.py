@@ -21,8 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gatescope.boundaries.profile import ProfileShape
-from gatescope.boundaries.retention import Key, LogitSource, ScoredBases, Windows, log_forget, prefix_sums
+from gatescope.boundaries.retention import Key, ScoredBases, Windows, log_forget, prefix_sums
 from gatescope.resample import draw_shifts
+from gatescope.trace.units import LogitSource
 
 
 def draw_contig_shifts(

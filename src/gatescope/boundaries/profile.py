@@ -20,7 +20,7 @@ from scipy.special import expit, log_expit
 from gatescope.boundaries.stretches import Spans, lie_inside
 from gatescope.genome.crossings import edge_of
 from gatescope.settings import check_lengths
-from gatescope.trace.units import DIRECTIONS, UnitStore
+from gatescope.trace.units import DIRECTIONS, LogitSource
 
 #: Boundaries whose windows are held in memory at once: 2,000 of 1,000 bp take 16 MB.
 _CHUNK = 2000
@@ -179,21 +179,21 @@ def windows(
 
 
 def _logit_windows(
-    units: UnitStore, sites: Sites, unit: int, offsets: NDArray[np.int64]
+    units: LogitSource, sites: Sites, unit: int, offsets: NDArray[np.int64]
 ) -> Iterator[tuple[str, NDArray[np.int64], NDArray[np.float64]]]:
     """Yield the logits of one unit around boundaries, as `windows` does."""
     return windows(lambda contig: units.logits(contig, sites.direction, unit), sites, offsets)
 
 
 def forget_windows(
-    units: UnitStore, sites: Sites, unit: int, profile_bp: int
+    units: LogitSource, sites: Sites, unit: int, profile_bp: int
 ) -> Iterator[tuple[str, NDArray[np.int64], NDArray[np.float64]]]:
     """Yield the forget gate of one unit around boundaries, as `windows` does, over the whole profile."""
     for contig, boundaries, logits in _logit_windows(units, sites, unit, offsets_of(profile_bp)):
         yield contig, boundaries, expit(logits)
 
 
-def gather(units: UnitStore, sites: Sites, unit: int, offsets: NDArray[np.int64]) -> NDArray[np.float64]:
+def gather(units: LogitSource, sites: Sites, unit: int, offsets: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return the logits of one unit at every (boundary, offset), shape (n, len(offsets)), float64."""
     return np.concatenate([logits for _, _, logits in _logit_windows(units, sites, unit, offsets)])
 
@@ -206,12 +206,12 @@ class MeanProfiles(NamedTuple):
     log_forget: NDArray[np.float64]  # ln f <= 0: the mean of what retention sums up
 
 
-def mean_profiles(units: UnitStore, sites: Sites, unit: int, profile_bp: int) -> MeanProfiles:
+def mean_profiles(units: LogitSource, sites: Sites, unit: int, profile_bp: int) -> MeanProfiles:
     """Average one unit's forget gate over boundaries.
 
     Parameters
     ----------
-    units : UnitStore
+    units : LogitSource
     sites : Sites
         At least one boundary.
     unit : int
@@ -257,13 +257,13 @@ class UnitProfiles(NamedTuple):
 
 
 def unit_profiles(
-    units: UnitStore, writes: WriteStore | None, sites: Sites, n_units: int, profile_bp: int
+    units: LogitSource, writes: WriteStore | None, sites: Sites, n_units: int, profile_bp: int
 ) -> UnitProfiles:
     """Average each unit over boundaries; one unit of one contig is read at a time.
 
     Parameters
     ----------
-    units : UnitStore
+    units : LogitSource
     writes : WriteStore or None
         None: the trace has not kept what its units write.
     sites : Sites

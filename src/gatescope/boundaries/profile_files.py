@@ -1,6 +1,7 @@
 """What is written about the profiles of one run? A table, two figures and four matrices.
 
-Public names: `PROFILE_FILES`, `ProfileSource`, `Crossed`, `write_profiles`.
+Public names: `PROFILE_FILES`, `ProfileSource`, `Crossed`, `write_profiles`, `profile_table`, `profile_panel`,
+`profile_band`.
 """
 
 import logging
@@ -27,7 +28,7 @@ from gatescope.boundaries.profile import (
 from gatescope.boundaries.stretches import BLOCK_BP, BlockSums, Spans, block_band
 from gatescope.files import write_table
 from gatescope.genome.crossings import CROSSINGS
-from gatescope.trace.units import DIRECTIONS, UnitStore
+from gatescope.trace.units import LogitSource, UnitStore
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +53,9 @@ class Crossed(NamedTuple):
     unit: int  # the chosen one
     null_low: NDArray[np.float64]  # (H + 1, 2 * profile_bp)
     null_high: NDArray[np.float64]  # (H + 1, 2 * profile_bp)
-    twin: NDArray[np.float64]  # (H + 1, 2 * profile_bp), forget gates of the untrained twin
+    twin: (
+        NDArray[np.float64] | None
+    )  # (H + 1, 2 * profile_bp), forget gates of the untrained twin, if there is one
 
 
 def write_profiles(
@@ -99,14 +102,12 @@ def write_profiles(
     tables, panels, heat, counted = [], {}, {}, {}
     for (direction, crossing), each in crossed.items():
         profiles = unit_profiles(
-            source.units, source.writes, each.sites, len(each.twin) - 1, shape.profile_bp
+            source.units, source.writes, each.sites, len(each.null_low) - 1, shape.profile_bp
         )
-        rng = np.random.default_rng([seed, _BANDS, DIRECTIONS.index(direction), CROSSINGS.index(crossing)])
-        blocks = BlockSums.of(forget_windows(source.units, each.sites, each.unit, shape.profile_bp), block_bp)
-        band = block_band(blocks, bootstraps, rng)
+        blocks, band = profile_band(source.units, each, shape, bootstraps, seed, block_bp)
         rows = heat_rows(source.units, each.sites, source.regions, each.unit, shape.profile_bp)
-        tables.append(_table(direction, crossing, each, profiles, band, lookahead_bp))
-        panels[direction, crossing] = _panel(each, profiles, band)
+        tables.append(profile_table(direction, crossing, each, profiles, band, lookahead_bp))
+        panels[direction, crossing] = profile_panel(each, profiles, band)
         mean = profiles.forget[each.unit]
         heat[direction, crossing] = HeatPanel(each.unit, each.sites.n, rows, mean, band)
         counted[f"{direction} {crossing}"] = _count(each.sites, blocks)
@@ -118,7 +119,22 @@ def write_profiles(
     return {"block_bp": block_bp, "stretches": _state(stretches or {}), "boundaries": counted}
 
 
-def _table(
+def profile_band(
+    units: LogitSource,
+    each: Crossed,
+    shape: ProfileShape,
+    bootstraps: int,
+    seed: int,
+    block_bp: int = BLOCK_BP,
+) -> tuple[BlockSums, NDArray[np.float64]]:
+    """Return the blocks of the chosen unit's profile and its 95 % interval, shape (2, 2 * profile_bp)."""
+    sites = each.sites
+    rng = np.random.default_rng([seed, _BANDS, sites.direction, CROSSINGS.index(sites.crossing)])
+    blocks = BlockSums.of(forget_windows(units, sites, each.unit, shape.profile_bp), block_bp)
+    return blocks, block_band(blocks, bootstraps, rng)
+
+
+def profile_table(
     direction: str,
     crossing: str,
     each: Crossed,
@@ -126,7 +142,7 @@ def _table(
     band: NDArray[np.float64],
     lookahead_bp: int,
 ) -> pd.DataFrame:
-    """Return one row per unit ("mean" last) and offset."""
+    """Return one row per unit ("mean" last) and offset: the columns of ``profile.tsv``."""
     rows, columns = profiles.forget.shape
     offsets = np.tile(offsets_of(columns // 2), rows)
     bands = np.full((2, rows, columns), np.nan)
@@ -145,12 +161,12 @@ def _table(
         "write": profiles.write.ravel(),
         "null_low": each.null_low.ravel(),
         "null_high": each.null_high.ravel(),
-        "twin": each.twin.ravel(),
+        "twin": np.nan if each.twin is None else each.twin.ravel(),
     }
     return pd.DataFrame(table)
 
 
-def _panel(each: Crossed, profiles: UnitProfiles, band: NDArray[np.float64]) -> Panel:
+def profile_panel(each: Crossed, profiles: UnitProfiles, band: NDArray[np.float64]) -> Panel:
     """Take the chosen unit for the figure of the means."""
     unit = each.unit
     return Panel(
@@ -160,7 +176,7 @@ def _panel(each: Crossed, profiles: UnitProfiles, band: NDArray[np.float64]) -> 
         band=band,
         null_low=each.null_low[unit],
         null_high=each.null_high[unit],
-        twin=each.twin[unit],
+        twin=None if each.twin is None else each.twin[unit],
         unit_mean=profiles.forget[-1],
     )
 

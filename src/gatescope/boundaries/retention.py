@@ -8,32 +8,25 @@ the bases within `dip_bp` of any region's edge. R of a unit is the mean over bou
 Everything is counted in *scored* bases (`ScoredBases`): masked ones are taken out of the contig. Both means are then
 fixed linear combinations of prefix sums along it, which is what makes a thousand shifts cheap (`null.py`).
 
-Public names: `LogitSource`, `Stretches`, `ScoredBases`, `find_free`, `free_flank`, `is_usable`, `usable_sites`,
+Public names: `Stretches`, `ScoredBases`, `find_free`, `free_flank`, `is_usable`, `usable_sites`,
 `Windows`, `cut_windows`, `WindowMeans`, `measure_windows`, `log_forget`, `as_is`, `prefix_sums`, `retention_ratio`,
 `half_life_bp`, `cohens_d`.
 """
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gatescope.boundaries.profile import ProfileShape, Sites
 from gatescope.data.store import NOT_SCORED
+from gatescope.trace.units import LogitSource
 
 Key = TypeVar("Key", bound=Hashable)
 #: A half-life beyond this is not told apart from no forgetting at all.
 _LEAST_LOSS = 1e-12
-
-
-class LogitSource(Protocol):
-    """Anything that hands out the forget logits of a unit, such as `gatescope.trace.units.UnitStore`."""
-
-    def logits(self, contig: str, direction: int, unit: int) -> NDArray[np.float32]:
-        """Return the logits, shape (L,), genomic order."""
-        ...
 
 
 class Stretches:

@@ -28,7 +28,8 @@ not supported   overwrite, dip    it is not
 more than half of the boundaries. A mode is named where it is established; otherwise it is "none".
 
 Public names: `VerdictRule`, `ModeEvidence`, `TwinEvidence`, `PseudoEvidence`, `JitterEvidence`, `DirectionEvidence`,
-`Judgement`, `judge_direction`, `combine`, the hypotheses and the modes.
+`Judgement`, `judge_direction`, `depth_of`,
+`judge_alone`, `combine`, the hypotheses and the modes.
 """
 
 from collections.abc import Sequence
@@ -226,7 +227,7 @@ def judge_direction(evidence: DirectionEvidence, rule: VerdictRule, lookahead_bp
         return Judgement(INCONCLUSIVE, NONE, gap)
     modes = evidence.modes
     is_rewritten = modes is not None and modes.is_rewritten(rule.reset_forget_share)
-    if -rule.equivalence < evidence.r_low and evidence.r_high < rule.equivalence:
+    if _is_nothing(evidence, rule):
         if is_rewritten:
             return Judgement(NOT_SUPPORTED, OVERWRITE, "memory is written over, the gate stays open")
         return Judgement(NOT_SUPPORTED, NONE, f"no effect: R within +-{rule.equivalence:g}")
@@ -246,6 +247,38 @@ def judge_direction(evidence: DirectionEvidence, rule: VerdictRule, lookahead_bp
     return Judgement(NOT_SUPPORTED, DIP, f"real, but no reset (R above {rule.reset_below:g})")
 
 
+def depth_of(r: float, rule: VerdictRule) -> str:
+    """Name the mode that R alone is deep enough for: it is established only by what else the rule asks for."""
+    return RESET if r <= rule.reset_below else DIP if r <= rule.dip_below else NONE
+
+
+def judge_alone(evidence: DirectionEvidence, rule: VerdictRule, lookahead_bp: int) -> Judgement:
+    """Apply what of the rule needs nothing but gates: no twin, no sequence and no writes are known.
+
+    A fall is then told from chance and from its surroundings, but is no mode: an untrained network, the GC content or
+    writing may do as much. What is left is "not supported" where there is no effect, and "inconclusive".
+    """
+    if gap := _unfit(evidence, rule, lookahead_bp):
+        return Judgement(INCONCLUSIVE, NONE, gap)
+    if _is_nothing(evidence, rule):
+        return Judgement(NOT_SUPPORTED, NONE, f"no effect: R within +-{rule.equivalence:g}")
+    if objection := _no_fall(evidence, rule) or _not_its_own(evidence):
+        return objection
+    lacking = "an untrained twin and places of like GC content"
+    if depth_of(evidence.r, rule) == RESET:
+        reason = (
+            f"as deep as a reset, but the forget share is not known, and it is not held against {lacking}"
+        )
+    else:
+        reason = f"as deep as a dip and no reset, but not held against {lacking}"
+    return Judgement(INCONCLUSIVE, NONE, reason)
+
+
+def _is_nothing(evidence: DirectionEvidence, rule: VerdictRule) -> bool:
+    """Tell whether the interval of R leaves no room for an effect."""
+    return -rule.equivalence < evidence.r_low and evidence.r_high < rule.equivalence
+
+
 def _unfit(evidence: DirectionEvidence, rule: VerdictRule, lookahead_bp: int) -> str:
     """Say what keeps the direction from being judged at all; empty if nothing does."""
     if evidence.n_boundaries < rule.min_boundaries:
@@ -261,17 +294,27 @@ def _unfit(evidence: DirectionEvidence, rule: VerdictRule, lookahead_bp: int) ->
 
 def _objection(evidence: DirectionEvidence, rule: VerdictRule) -> Judgement | None:
     """Say what speaks against a fall that is real and the boundary's own; None if nothing does."""
+    if objection := _no_fall(evidence, rule) or _of_composition(evidence.pseudo, rule):
+        return objection
+    for twin in evidence.twins:
+        if twin.high >= 0:
+            return Judgement(INCONCLUSIVE, NONE, f"the {twin.twin} network is not clearly less")
+    return _not_its_own(evidence)
+
+
+def _no_fall(evidence: DirectionEvidence, rule: VerdictRule) -> Judgement | None:
+    """Say why it is no fall, or one that chance gives; None if it is one."""
     if evidence.r > 0:
         return Judgement(INCONCLUSIVE, NONE, "the unit forgets less at the boundary, not more")
     if evidence.r > rule.dip_below:
         return Judgement(INCONCLUSIVE, NONE, "neither a dip nor shown to be none")
     if evidence.p_fwer > rule.max_fwer:
         return Judgement(INCONCLUSIVE, NONE, "not told apart from chance")
-    if composition := _of_composition(evidence.pseudo, rule):
-        return composition
-    for twin in evidence.twins:
-        if twin.high >= 0:
-            return Judgement(INCONCLUSIVE, NONE, f"the {twin.twin} network is not clearly less")
+    return None
+
+
+def _not_its_own(evidence: DirectionEvidence) -> Judgement | None:
+    """Say whether places beside the boundary do as much; None if they do not."""
     if evidence.jitter and evidence.jitter[-1].r <= evidence.r / 2:
         moved = evidence.jitter[-1].distance_bp
         return Judgement(INCONCLUSIVE, NONE, f"boundaries moved by {moved} bp give more than half of it")

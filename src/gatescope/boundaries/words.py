@@ -1,6 +1,7 @@
 """How is a verdict said to a biologist? Sentences; the rule is in `rule.py`.
 
-Public names: `run_sentence`, `overall_sentence`, `agreement_sentences`, `input_sentence`, `caveats`.
+Public names: `run_sentence`, `overall_sentence`, `agreement_sentences`, `input_sentence`, `caveats`,
+`track_sentence`, `track_caveats`.
 """
 
 from collections import Counter
@@ -43,6 +44,11 @@ _CAVEATS = (
 _NOT_RUN = (
     "Provisional: a twin trained on rotated targets, shuffled flanks and interventions on the gate have not been run "
     "(boundaries: controls: full)."
+)
+
+_TRACKS_ALONE = (
+    "Provisional, from gate tracks alone: no untrained twin, no sequence of like GC content, no writes and no inputs "
+    "of the network are known, so that no fall can be called a dip or a reset."
 )
 
 
@@ -88,25 +94,43 @@ def _direction_sentence(
     name: str, evidence: DirectionEvidence, judged: Judgement, shape: ProfileShape, level: float
 ) -> str:
     """Describe one direction: effect size, null, twins, controls, and the clause that decided."""
-    near_bp = 2 * shape.dip_bp
     mode = f", {judged.mode}" if judged.mode != NONE else ""
     parts = [
-        f"Reading {_READING[name]} ({judged.hypothesis}{mode}: {judged.reason}): unit {evidence.unit} keeps "
-        f"{_share(evidence.kept_near)} of its memory over the {near_bp} bp around the boundary, where it keeps "
-        f"{_share(evidence.kept_flank)} over {near_bp} bp of the flank (R, log2 of the ratio, is {evidence.r:.2f}, "
-        f"{100 * level:g} % interval {evidence.r_low:.2f} to {evidence.r_high:.2f}; {evidence.n_boundaries} "
-        "boundaries of test contigs).",
-        f"The same boundaries moved elsewhere give {evidence.null_r_low:.2f} to {evidence.null_r_high:.2f} "
-        f"(95 % of shifts; p = {evidence.p_fwer:.3g}, corrected for {evidence.n_tests} tests).",
+        f"Reading {_READING[name]} ({judged.hypothesis}{mode}: {judged.reason}): unit {evidence.unit} "
+        f"{_effect_words(evidence, shape, level)}; {evidence.n_boundaries} boundaries of test contigs).",
+        _chance_sentence(evidence),
         *_twin_sentences(evidence),
         _pseudo_sentence(evidence),
         _jitter_sentence(evidence),
-        f"The mean forget gate (1 keeps the memory, 0 erases it) {_moves(evidence.drop_test)}, from "
-        f"{evidence.flank:.2f} before the boundary to its lowest, {evidence.forget_min:.2f} at {evidence.offset} bp "
-        "beyond it.",
+        _profile_sentence(evidence),
         _mode_sentence(evidence),
     ]
     return " ".join(filter(None, parts))
+
+
+def _effect_words(evidence: DirectionEvidence, shape: ProfileShape, level: float) -> str:
+    """Say what is kept at a boundary and beside it, up to an open bracket."""
+    near_bp = 2 * shape.dip_bp
+    return (
+        f"keeps {_share(evidence.kept_near)} of its memory over the {near_bp} bp around the boundary, where it keeps "
+        f"{_share(evidence.kept_flank)} over {near_bp} bp of the flank (R, log2 of the ratio, is {evidence.r:.2f}, "
+        f"{100 * level:g} % interval {evidence.r_low:.2f} to {evidence.r_high:.2f}"
+    )
+
+
+def _chance_sentence(evidence: DirectionEvidence) -> str:
+    return (
+        f"The same boundaries moved elsewhere give {evidence.null_r_low:.2f} to {evidence.null_r_high:.2f} "
+        f"(95 % of shifts; p = {evidence.p_fwer:.3g}, corrected for {evidence.n_tests} tests)."
+    )
+
+
+def _profile_sentence(evidence: DirectionEvidence) -> str:
+    return (
+        f"The mean forget gate (1 keeps the memory, 0 erases it) {_moves(evidence.drop_test)}, from "
+        f"{evidence.flank:.2f} before the boundary to its lowest, {evidence.forget_min:.2f} at {evidence.offset} bp "
+        "beyond it."
+    )
 
 
 def _twin_sentences(evidence: DirectionEvidence) -> list[str]:
@@ -177,11 +201,17 @@ def caveats(tracks: Sequence[str], lookahead_bp: int, *, is_provisional: bool) -
     """Return what a reader must know beside a verdict."""
     return [
         *([input_sentence(tracks)] if tracks else []),
-        f"The network looks {lookahead_bp} bp ahead of the base it reads: a fall up to that far before "
-        "offset 0 is no foresight.",
+        _ahead(lookahead_bp),
         *([_NOT_RUN] if is_provisional else []),
         *_CAVEATS,
     ]
+
+
+def _ahead(lookahead_bp: int) -> str:
+    return (
+        f"The network looks {lookahead_bp} bp ahead of the base it reads: a fall up to that far before "
+        "offset 0 is no foresight."
+    )
 
 
 def overall_sentence(
@@ -219,3 +249,44 @@ def agreement_sentences(agreement: pd.DataFrame, is_matched: bool) -> list[str]:
 
 def _named(hypothesis: str, mode: str) -> str:
     return hypothesis if mode == NONE else f"{hypothesis} ({mode})"
+
+
+def track_sentence(
+    answer: tuple[str, str],
+    judged: Mapping[str, Judgement],
+    directions: Mapping[str, DirectionEvidence],
+    titles: Mapping[str, str],
+    shape: ProfileShape,
+    rule: VerdictRule,
+) -> str:
+    """Say the verdict on gate tracks alone, which is provisional; `titles` names the track of each direction."""
+    hypothesis, mode = answer
+    but = f": {_MODE[mode]}" if hypothesis == NOT_SUPPORTED else ""
+    lead = f"{hypothesis.capitalize()}{_tag(True)}: {_LEAD[hypothesis]}{but}."
+    each = [
+        f"Reading {_READING[name]} ({judged[name].hypothesis}: {judged[name].reason}): {titles[name]} "
+        f"{_effect_words(evidence, shape, rule.interval_level)}; {evidence.n_boundaries} boundaries). "
+        f"{_chance_sentence(evidence)} {_jitter_sentence(evidence)} {_profile_sentence(evidence)}".replace(
+            "  ", " "
+        )
+        for name, evidence in directions.items()
+    ]
+    return " ".join([lead, *each, _TRACKS_ALONE])
+
+
+def track_caveats(resolution: float, lookahead_bp: int | None) -> list[str]:
+    """Return what a reader must know beside a verdict on gate tracks; `resolution` is how far off rounding puts f."""
+    ahead = (
+        "How far the network looks ahead of the base it reads is not known: a fall before offset 0 may be no foresight."
+        if lookahead_bp is None
+        else _ahead(lookahead_bp)
+    )
+    return [
+        _TRACKS_ALONE,
+        f"The tracks are rounded: a gate lies up to {resolution:.2g} from what they say, and 1 counts as "
+        f"1 - {resolution:.2g}. Where memory is kept longer than that, R is understated; its interval has room for "
+        "what rounding may have hidden.",
+        ahead,
+        "Nothing in a track says which contigs the network was trained on: report on others.",
+        *_CAVEATS,
+    ]

@@ -2,11 +2,12 @@
 
 Torch-free: this is the seam that `boundaries` reads.
 
-Public names: `DIRECTIONS`, `UNIT_ARRAYS`, `UnitStore`, `unit_file`, `selected_units`, `choose_units`.
+Public names: `DIRECTIONS`, `UNIT_ARRAYS`, `LogitSource`, `UnitStore`, `unit_file`, `selected_units`, `choose_units`.
 """
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -84,6 +85,14 @@ def choose_units(table: Path | str | None, named: Sequence[str], hidden_units: i
             raise InputError(f"two units of direction {direction}; one can be shown", where=where)
         units[direction] = int(number)
     return units
+
+
+class LogitSource(Protocol):
+    """Anything that hands out the forget logits of a unit, such as `UnitStore`."""
+
+    def logits(self, contig: str, direction: int, unit: int) -> NDArray[np.float32]:
+        """Return the logits, shape (L,), genomic order."""
+        ...
 
 
 class UnitStore:
