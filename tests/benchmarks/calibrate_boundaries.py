@@ -8,8 +8,9 @@ direction: mean 0.7, standard deviation 0.1, correlation e^(-d / tau) at a dista
 the contigs or in clusters. Gates know nothing of them; or (power) one of the four falls by 0.2 over the 50 bp around
 each entry of its direction.
 
-What is counted is what `gatescope boundaries` computes, by its own functions, at 5 %: the p-values of R of every gate at
-entry and at exit under circular shifts (*per unit*), and the smallest family-wise p-value of the eight (*family-wise*).
+What is counted is what `gatescope boundaries` computes, by its own functions, at 5 %: the p-values of R of every gate
+at entry and at exit under circular shifts (*per unit*), and the smallest family-wise p-value of the eight
+(*family-wise*).
 
 Printed are shares with their 95 % interval (Wilson) as a table.
 """
