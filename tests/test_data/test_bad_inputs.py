@@ -340,7 +340,7 @@ BAD = {
         "cuts", rewrite("fragments", "chrom\tstart\tend\nchr1\t5\t90\n"), ["line 1", "start"]
     ),
     "no BAM behind the name of its format": Bad(
-        "cuts", rewrite("fragments", gzip.compress(b"BAM\x01...\n")), ["alignments cannot be read"]
+        "cuts", rewrite("fragments", gzip.compress(b"BAM\x01...\n")), ["packed by gzip, not by bgzip"]
     ),
     "fragment beyond its contig": Bad(
         "preflight", add_row("fragments", "chr2", 17_990, 18_012), ["18012", "chr2", "18011", "line"]

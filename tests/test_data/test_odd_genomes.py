@@ -16,6 +16,7 @@ from gatescope.model.network import AccessibilityNetwork
 from gatescope.model.network_config import NetworkConfig
 from gatescope.model.persist import save_model
 from gatescope.trace.trace import trace
+from gatescope.trace.units import UNIT_ARRAYS, unit_file
 from test_atac.atac_files import count_cuts, write_alignments, write_text
 
 LONG = "L" * 255
@@ -112,7 +113,9 @@ def test_gates_are_traced_under_the_names_of_the_fasta(store, files, tmp_path):
         assert bigwig_lengths(track) == LENGTHS
         assert all(np.isfinite(read_bigwig(track, name)).any() for name in LENGTHS)
     units = {path.name for path in (tmp_path / "trace" / "units").iterdir()}
-    assert units == {f"{contig_file_stem(name)}.npy" for name in (*fold["test"], *fold["valid"])}
+    held_out = (*fold["test"], *fold["valid"])
+    assert units == {unit_file(name, array) for name in held_out for array in UNIT_ARRAYS}
+    assert {f"{contig_file_stem(name)}.npy" for name in held_out} <= units
     assert len(list((tmp_path / "trace" / "slices").iterdir())) == 3
 
 
