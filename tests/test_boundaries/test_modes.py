@@ -13,6 +13,7 @@ from gatescope.boundaries.modes import (
     find_modes,
     modes_of_unit,
     modes_table,
+    rewritten_elsewhere,
     summarise_modes,
 )
 from gatescope.boundaries.profile import Sites
@@ -209,6 +210,20 @@ def test_one_pass_serves_several_sites_and_units():
             alone = modes_of_unit(store, each, unit, ModeRule())
             for one, other in zip(together[row][column], alone, strict=True):
                 np.testing.assert_array_equal(one, other)
+
+
+def test_what_a_unit_rewrites_anywhere_is_counted_at_moved_boundaries():
+    """Each boundary brings a write of the other sign: at shift 0, and at whole periods, all of them are overwritten."""
+    units = world({}, {-60: 1.0, 0: -2.0})
+    shifts = {"c": np.array([0, EVERY, 90])}
+    found = rewritten_elsewhere(units, sites(), 0, ModeRule(), {"c": LENGTH}, shifts)
+    of_unit = modes_of_unit(units, sites(), 0, ModeRule()).mode
+    assert found[0] == np.isin(of_unit, [MODES.index("overwrite"), MODES.index("gain-only")]).mean() > 0.9
+    assert found[1] > 0.8 and found[2] < 0.1
+    ends = sites(positions=np.array([5]))
+    assert np.isnan(
+        rewritten_elsewhere(units, ends, 0, ModeRule(), {"c": LENGTH}, {"c": np.array([0])})
+    ).all()
 
 
 def test_table_and_intervals():

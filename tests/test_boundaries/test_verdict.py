@@ -22,8 +22,8 @@ from gatescope.boundaries.verdict import RunFacts, judge_run, verdict
 from gatescope.errors import InputError
 
 RULE, SHAPE = VerdictRule(), ProfileShape()
-ERASES = ModeEvidence(erase=0.9, overwrite=0.04, gain_only=0.02, none=0.04, median_forget_share=0.8)
-OVERWRITES = ModeEvidence(erase=0.1, overwrite=0.6, gain_only=0.2, none=0.1, median_forget_share=0.3)
+ERASES = ModeEvidence(0.9, 0.04, 0.02, 0.04, median_forget_share=0.8, rewritten_elsewhere=0.3)
+OVERWRITES = ModeEvidence(0.1, 0.6, 0.2, 0.1, median_forget_share=0.3, rewritten_elsewhere=0.4)
 PSEUDO = PseudoEvidence(n=240, r=0.02, difference=-4.5, low=-4.9, high=-4.1, gc_step=0.1, real_gc_step=0.1)
 TWIN = TwinEvidence(
     twin="untrained", unit=5, is_same_index=True, r=-0.02, difference=-4.48, low=-4.8, high=-4.1
@@ -221,6 +221,14 @@ def test_the_sentence_says_of_a_rising_gate_that_it_rises():
     sentence = judge_run({"fwd": rising}, facts(), RULE, SHAPE)["sentence"]
     assert "rises by 0.30, from 0.60 before the boundary to its lowest, 0.90 at 3 bp beyond it" in sentence
     assert "keeps 100 % of its memory" in sentence
+
+
+def test_what_is_written_over_everywhere_is_not_said_of_boundaries():
+    """Four boundaries in five are overwritten or gain: as many as where the boundaries are moved elsewhere."""
+    often = replace(OVERWRITES, rewritten_elsewhere=0.8)
+    for modes, mode in ((OVERWRITES, "overwrite"), (often, "none")):
+        content = judge_run({"fwd": replace(RESET, **{**NOTHING, "modes": modes})}, facts(), RULE, SHAPE)
+        assert (content["hypothesis"], content["mode"]) == ("not supported", mode)
 
 
 @pytest.mark.parametrize(

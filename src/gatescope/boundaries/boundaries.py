@@ -25,7 +25,7 @@ from gatescope.boundaries.measure import (
     measure,
     read_settings,
 )
-from gatescope.boundaries.modes import ModeRule, modes_table
+from gatescope.boundaries.modes import ModeRule, modes_table, rewritten_elsewhere
 from gatescope.boundaries.profile_files import PROFILE_FILES, Crossed, ProfileSource, write_profiles
 from gatescope.boundaries.rule import DirectionEvidence, ModeEvidence
 from gatescope.boundaries.sensitivity import collect_definitions, measure_definitions
@@ -35,9 +35,13 @@ from gatescope.data.store import EncodedStore
 from gatescope.errors import InputError
 from gatescope.files import read_record, replacing_folder, write_json, write_table
 from gatescope.genome.crossings import CROSSINGS
+from gatescope.resample import draw_shifts
 from gatescope.trace.units import DIRECTIONS, UnitStore
 
 log = logging.getLogger(__name__)
+
+#: Shifts over which it is seen how often a unit rewrites its memory anywhere, and their stream of random numbers.
+_MODE_SHIFTS, _MODES = 99, 8
 
 #: What every direction did at one crossing: keys are (direction, crossing).
 _All = Mapping[tuple[str, str], Measured]
@@ -146,16 +150,18 @@ def _write(
     """Choose a unit per direction, judge the run, and write tables, figures and verdict."""
     chosen = {name: choose_unit(measured[name, "entry"].effects) for name in DIRECTIONS}
     units = _unit_table(measured, chosen)
+    rule = ModeRule(options.shape.dip_bp)
     modes = modes_table(
         data.units,
         data.n_units,
         [each.sites for each in measured.values()],
-        ModeRule(options.shape.dip_bp),
+        rule,
         replicates=options.bootstraps,
         block_bp=BLOCK_BP,
         seed=seed,
     )
-    evidence = _evidence(data, measured, units, options, seed, _mode_evidence(modes, chosen))
+    changes = _mode_evidence(data, measured, modes, chosen, rule, seed)
+    evidence = _evidence(data, measured, units, options, seed, changes)
     content = judge_run(evidence, facts, options.rule, options.shape)
     log.info("%s", content["sentence"])
     if flanks is not None:
@@ -213,13 +219,22 @@ def _score_detectors(
     return pd.concat(tables, ignore_index=True)
 
 
-def _mode_evidence(modes: pd.DataFrame, chosen: Mapping[str, int]) -> dict[str, ModeEvidence]:
+def _mode_evidence(
+    data: GateData, measured: _All, modes: pd.DataFrame, chosen: Mapping[str, int], rule: ModeRule, seed: int
+) -> dict[str, ModeEvidence]:
     """Take what the verdict needs of the chosen units' entries; nothing where no memory was held."""
+    drawn = draw_shifts(list(data.test.values()), _MODE_SHIFTS, np.random.default_rng([seed, _MODES]))
+    shifts = {contig: drawn[:, column] for column, contig in enumerate(data.test)}
     found = {}
     for row in modes.query("crossing == 'entry'").to_dict("records"):
         if row["unit"] == chosen[row["direction"]] and row["n_held"]:
-            shares = {name: row[name] for name in ("erase", "overwrite", "gain_only", "none")}
-            found[row["direction"]] = ModeEvidence(**shares, median_forget_share=row["forget_share"])
+            sites = measured[row["direction"], "entry"].sites
+            elsewhere = rewritten_elsewhere(data.units, sites, row["unit"], rule, data.test, shifts)
+            found[row["direction"]] = ModeEvidence(
+                **{name: row[name] for name in ("erase", "overwrite", "gain_only", "none")},
+                median_forget_share=row["forget_share"],
+                rewritten_elsewhere=float(np.nanpercentile(elsewhere, 97.5)),
+            )
     return found
 
 

@@ -25,14 +25,15 @@ for is filled again: hence "than it usually keeps", and "the first base".
 Sizes are compared with the unit's usual memory, the root mean square of c over the contig: a change of less than a
 tenth of it is none, and where less than a tenth was held there was nothing to get rid of.
 
-Public names: `MODES`, `ModeRule`, `UnitModes`, `find_modes`, `modes_of_unit`, `summarise_modes`, `modes_table`.
+Public names: `MODES`, `ModeRule`, `UnitModes`, `find_modes`, `modes_of_unit`, `rewritten_elsewhere`, `summarise_modes`,
+`modes_table`.
 
 References
 ----------
 Gers, Schmidhuber & Cummins 2000 (learning to reset); Greff et al. 2017 (what each gate does).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -189,6 +190,47 @@ def modes_table(
         .sort_values(["order", "direction", "unit"], ignore_index=True)
         .drop(columns="order")
     )
+
+
+def rewritten_elsewhere(
+    store: UnitStore,
+    sites: Sites,
+    unit: int,
+    rule: ModeRule,
+    lengths: Mapping[str, int],
+    shifts: Mapping[str, NDArray[np.int64]],
+) -> NDArray[np.float64]:
+    """Return how often a unit overwrites or only gains where the boundaries of each contig are moved along it.
+
+    Parameters
+    ----------
+    store : UnitStore
+    sites : Sites
+    unit : int
+    rule : ModeRule
+    lengths : mapping of str to int
+        Of the contigs, in bp.
+    shifts : mapping of str to int64, shape (m,)
+        Shift of each contig in each replicate, in bp to the right, around its end.
+
+    Returns
+    -------
+    ndarray, shape (m,), float64
+        Share of the moved boundaries; NaN in a replicate in which all of them came too near an end of their contigs.
+    """
+    moved, reach = [], rule.dip_bp + 1
+    for replicate in range(len(next(iter(shifts.values())))):
+        positions = {}
+        for contig, at in sites.positions.items():
+            places = np.sort((at + shifts[contig][replicate]) % lengths[contig])
+            positions[contig] = places[(places >= reach) & (places <= lengths[contig] - reach)]
+        moved.append(sites._replace(positions={contig: at for contig, at in positions.items() if len(at)}))
+    found = np.full(len(moved), np.nan)
+    kept = [k for k, each in enumerate(moved) if each.positions]
+    if kept:
+        (of_unit,) = find_modes(store, [moved[k] for k in kept], [unit], rule)
+        found[kept] = [np.isin(each.mode, (_OVERWRITE, _GAIN)).mean() for each in of_unit]
+    return found
 
 
 def summarise_modes(

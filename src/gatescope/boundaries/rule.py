@@ -25,7 +25,9 @@ not supported   overwrite, dip    it is not
 ==============  ================  ====================================================================================
 
 *Rewritten*: the median forget share is at most `reset_forget_share`, and the memory changes its sign or only gains at
-more than half of the boundaries. A mode is named where it is established; otherwise it is "none".
+more than half of the boundaries, and at more of them than where the same boundaries are moved elsewhere (97.5 % of
+shifts, and a fifth of the boundaries beyond): many units rewrite what they hold all the time. A mode is named where it
+is established; otherwise it is "none".
 
 Public names: `VerdictRule`, `ModeEvidence`, `TwinEvidence`, `PseudoEvidence`, `JitterEvidence`, `DirectionEvidence`,
 `Judgement`, `judge_direction`, `depth_of`,
@@ -41,6 +43,8 @@ from gatescope.settings import check_verdict_rule
 SUPPORTED, NOT_SUPPORTED, INCONCLUSIVE = "supported", "not supported", "inconclusive"
 RESET, OVERWRITE, DIP, COMPOSITION, NONE = "reset", "overwrite", "dip", "composition only", "none"
 HYPOTHESES = (SUPPORTED, NOT_SUPPORTED, INCONCLUSIVE)
+#: By how large a share of the boundaries rewriting has to exceed what happens elsewhere.
+REWRITTEN_BEYOND = 0.2
 #: Of several modes the first is named.
 MODES = (RESET, OVERWRITE, DIP, COMPOSITION, NONE)
 
@@ -84,17 +88,25 @@ class VerdictRule:
 
 @dataclass(frozen=True)
 class ModeEvidence:
-    """Hold how memory changes at the boundaries of a unit: shares of boundaries (0-1), and the median forget share."""
+    """Hold how memory changes at the boundaries of a unit: shares of boundaries (0-1), and the median forget share.
+
+    `rewritten_elsewhere`: of the same boundaries moved elsewhere, the share that is overwritten or only gains reaches
+    this in 2.5 % of shifts.
+    """
 
     erase: float
     overwrite: float
     gain_only: float
     none: float
     median_forget_share: float
+    rewritten_elsewhere: float
 
     def is_rewritten(self, share: float) -> bool:
-        """Tell whether writing, more than forgetting, changes the memory at most boundaries."""
-        return self.median_forget_share <= share and self.overwrite + self.gain_only > 0.5
+        """Tell whether writing, more than forgetting, changes memory at most boundaries, and more than elsewhere."""
+        rewritten = self.overwrite + self.gain_only
+        return self.median_forget_share <= share and rewritten > max(
+            0.5, self.rewritten_elsewhere + REWRITTEN_BEYOND
+        )
 
 
 @dataclass(frozen=True)

@@ -168,7 +168,8 @@ def _mode_sentence(evidence: DirectionEvidence) -> str:
     return (
         f"The median forget share is {modes.median_forget_share:.2f}; memory is erased at "
         f"{_share(modes.erase)} of them, overwritten at {_share(modes.overwrite)}, and only gains at "
-        f"{_share(modes.gain_only)}."
+        f"{_share(modes.gain_only)} (overwritten or gaining at up to {_share(modes.rewritten_elsewhere)} of the same "
+        "boundaries moved elsewhere)."
     )
 
 
