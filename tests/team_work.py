@@ -6,16 +6,15 @@ import time
 
 from gatescope.errors import InputError
 from gatescope.model import train
+from gatescope.model.runtime import prepare_torch
 
 
-def fit_in_float64(team, *settings):
-    """Train as `gatescope train` does, in double precision."""
-    right = train._untrained
-    train._untrained = lambda *arguments: right(*arguments).double()
-    try:
-        train._fit(team, *settings)
-    finally:
-        train._untrained = right
+def fit(team, net, *settings):
+    """Train a network as `gatescope train` does, alone or as one of a team."""
+    if team.size > 1:
+        train._join_in(team, 1, net, *settings)
+    else:
+        train._fit(team, prepare_torch(1, "cpu", directions=True), net, *settings)
 
 
 def second_fails(team, how):

@@ -17,7 +17,7 @@ from gatescope.model.network_config import NetworkConfig
 from gatescope.model.plan import Training
 from gatescope.model.team import ALONE, Team, uniform
 from gatescope.model.train import _untrained
-from team_work import fit_in_float64, second_fails
+from team_work import fit, second_fails
 from tiny_store import make_store
 
 
@@ -57,7 +57,9 @@ def test_the_mean_of_the_losses_is_the_loss_of_the_batch():
 
 def settings(store, folder, plan, network):
     folder.mkdir()
-    return store, NetworkConfig(**network), plan, "f1", "small", 1, folder, Start(None, 0), 1, 0, {}
+    data = EncodedStore(store)
+    net = _untrained(NetworkConfig(**network), data, data.fold("f1"), 1).double()
+    return net, store, plan, "f1", "small", 1, folder, Start(None, 0), 0, {}
 
 
 @pytest.mark.interrupt
@@ -76,8 +78,8 @@ def test_two_processes_do_what_one_does(tmp_path, network):
     one, two = settings(store, tmp_path / "one", plan, small), settings(store, tmp_path / "two", plan, small)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Lightning's own use of deprecated torch names
-        fit_in_float64(ALONE, *one)
-    run_team(2, fit_in_float64, *two)
+        fit(ALONE, *one)
+    run_team(2, fit, *two)
     expected, found = (network_weights(tmp_path / name / LAST) for name in ("one", "two"))
     untrained = network_weights_of_the_untrained(store, small)
     assert set(expected) == set(found)

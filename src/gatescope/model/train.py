@@ -195,6 +195,9 @@ def _join_in(
 ) -> None:
     """Train as one of a team, in a process of its own."""
     device = prepare_torch(threads, plan.device, directions=net.config.trunk == "recurrent")
+    net = copy.deepcopy(
+        net
+    )  # torch hands tensors to a process in shared memory: all would write to the same weights
     share_statistics(net)
     _fit(team, device, net, store, plan, *rest)
 
